@@ -1,0 +1,121 @@
+"""The house's own errors: what a caller may catch, and what each one asks of them.
+
+    AgentlogError                    every error we raise on purpose
+    ├── ConfigurationError           a setting, name or module reference is wrong: fix it, run again
+    ├── EnvelopeError                this envelope cannot be sent or read as it is (never retried)
+    │   ├── InvalidEnvelope          an envelope field is missing or out of bounds
+    │   ├── UnknownType              no schema in the catalogue has this payload type
+    │   ├── InvalidPayload           the payload does not fit its schema; names the field's path
+    │   ├── EnvelopeTooLarge         larger than a record may be
+    │   └── Unroutable               no topic takes it, or its key is missing
+    ├── DecodeError                  these bytes are not an envelope we can read
+    │   └── UnknownSchema            the writer's schema id is known to no one
+    ├── PublishError                 Kafka did not take the record; `retriable` says whether a later
+    │                                try may succeed
+    ├── BrokerError                  no Kafka to talk to, or it could not be started
+    ├── LogError                     the log does not hold what it must (a gap, a position in the past)
+    └── ProofFailed                  what was rebuilt is not what ran
+
+The class decides what happens to a record, never the text. Every message names the thing and the
+way out.
+"""
+
+from __future__ import annotations
+
+
+class AgentlogError(Exception):
+    """Base of every error that Agentlog raises on purpose."""
+
+
+class ConfigurationError(AgentlogError):
+    """A setting, a name or a `MODULE:NAME` reference is wrong. CLI exit code 2."""
+
+
+class EnvelopeError(AgentlogError):
+    """An envelope cannot be sent or read as it is. Trying again cannot help."""
+
+
+class InvalidEnvelope(EnvelopeError):
+    """An envelope field is missing or out of bounds; `field` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class UnknownType(EnvelopeError):
+    """No schema in the catalogue has this payload type."""
+
+    def __init__(self, type_name: str, known: str = "") -> None:
+        hint = f" (did you mean {known}?)" if known else ""
+        super().__init__(
+            f"unknown payload type {type_name!r}{hint}; add its .avsc under schemas-avro/ and run "
+            "`agentlog schemas lock`"
+        )
+        self.type_name = type_name
+
+
+class InvalidPayload(EnvelopeError):
+    """A payload does not fit its schema; `path` is the offending field, as in `task.priority`."""
+
+    def __init__(self, type_name: str, path: str, problem: str) -> None:
+        super().__init__(f"payload of {type_name}: {path}: {problem}")
+        self.type_name = type_name
+        self.path = path
+        self.problem = problem
+
+
+class EnvelopeTooLarge(EnvelopeError):
+    """An encoded envelope exceeds the record size limit. Sizes are bytes."""
+
+    def __init__(self, envelope_id: str, topic: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"envelope {envelope_id} for topic {topic} is {size} bytes, the limit is {limit}; "
+            "send a reference to the data instead"
+        )
+        self.envelope_id = envelope_id
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+
+
+class Unroutable(EnvelopeError):
+    """The routing table has no place for this envelope, or the key it needs is missing."""
+
+
+class DecodeError(AgentlogError):
+    """These bytes are not an envelope that we can read."""
+
+
+class UnknownSchema(DecodeError):
+    """A schema id found neither in the catalogue, nor in a registry, nor in the `schemas` topic."""
+
+    def __init__(self, schema_id: int) -> None:
+        super().__init__(
+            f"schema id {schema_id} is in neither the catalogue nor the `schemas` topic; deploy the "
+            "schemas-avro/ of whoever wrote the record, or let it write to the `schemas` topic"
+        )
+        self.schema_id = schema_id
+
+
+class PublishError(AgentlogError):
+    """Kafka did not take a record. `retriable` says whether a later try may succeed."""
+
+    def __init__(self, envelope_id: str, topic: str, problem: str, *, retriable: bool) -> None:
+        super().__init__(f"envelope {envelope_id} was not written to {topic}: {problem}")
+        self.envelope_id = envelope_id
+        self.topic = topic
+        self.retriable = retriable
+
+
+class BrokerError(AgentlogError):
+    """No Kafka to talk to, or the embedded one could not be started. CLI exit code 3."""
+
+
+class LogError(AgentlogError):
+    """The log does not hold what it must: a position that retention removed, a topic made anew."""
+
+
+class ProofFailed(AgentlogError):
+    """What replay rebuilt is not what ran. CLI exit code 1."""
