@@ -1,0 +1,178 @@
+"""The catalogue: every event type, from the `.avsc` files of `schemas-avro/` and their lock.
+
+One folder per family, one file per payload type. A payload's record may carry `"kind"`: the kind
+of its envelopes where the sender names none. A user's own folder looks the same, without
+`envelope.avsc`: the envelope is ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+import streams
+from streams.envelope import Kind
+from streams.errors import ConfigurationError, UnknownType
+from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked, write_lock
+from streams.schemas.lock import LockedSchema as LockedSchema
+from streams.schemas.writer_schema import WriterSchema, composite, fingerprint
+
+ENVELOPE_FILE: Final = "envelope.avsc"
+
+
+class EventType(msgspec.Struct, frozen=True):
+    """One payload type as it is written today."""
+
+    name: str
+    kind: Kind
+    family: str
+    version: int
+    aliases: tuple[str, ...]
+    writer: WriterSchema
+
+    @property
+    def schema_id(self) -> int:
+        """Id that its records carry."""
+        return self.writer.id
+
+    @property
+    def subject(self) -> str:
+        """Subject in a Confluent Schema Registry (TopicRecordName minus the topic)."""
+        return f"{self.name}Envelope"
+
+
+class Catalogue:
+    """Event types by name, writer schemas by id."""
+
+    def __init__(self, types: Mapping[str, EventType], schemas: Mapping[int, WriterSchema]) -> None:
+        self.types = types
+        self._schemas = schemas
+        self._aliases = {old: event for event in types.values() for old in event.aliases}
+
+    @classmethod
+    def load(cls, *extra_folders: Path) -> Catalogue:
+        """The built-in types, then those of the given folders.
+
+        Raises `ConfigurationError` where files are unreadable, names or ids clash, or a lock does
+        not agree with its files.
+        """
+        types: dict[str, EventType] = {}
+        schemas: dict[int, WriterSchema] = {}
+        for folder in (builtin_folder(), *extra_folders):
+            _load_folder(folder, types, schemas)
+        return cls(types, schemas)
+
+    def type(self, name: str) -> EventType:
+        """The type of this name, or the one that has it as an alias. Raises `UnknownType`."""
+        event = self.types.get(name) or self._aliases.get(name)
+        if event is None:
+            close = difflib.get_close_matches(name, self.types, n=1)
+            raise UnknownType(name, close[0] if close else "")
+        return event
+
+    def find(self, name: str) -> EventType | None:
+        """As `type`, but None for an unknown name."""
+        return self.types.get(name) or self._aliases.get(name)
+
+    def by_id(self, schema_id: int) -> WriterSchema | None:
+        """The writer schema of an id, of any version."""
+        return self._schemas.get(schema_id)
+
+    @cached_property
+    def schema_ids(self) -> frozenset[int]:
+        """All ids known here."""
+        return frozenset(self._schemas)
+
+
+def builtin_folder() -> Path:
+    """Where the schemas that ship with the package are: in the wheel, or beside it in a checkout."""
+    package = Path(streams.__file__).parent
+    shipped = package / "_schemas_avro"
+    return shipped if shipped.exists() else package.parent / "schemas-avro"
+
+
+def update_lock(folder: Path, *, dry_run: bool = False) -> tuple[LockedSchema, ...]:
+    """Lock whatever changed in a folder; returns the new versions. Nothing is ever renumbered."""
+    current = {name: schema for name, (schema, _) in _composites(folder).items()}
+    lock, added = read_lock(folder).extended(current)
+    if added and not dry_run:
+        write_lock(folder, lock, added, current)
+    return added
+
+
+def _load_folder(
+    folder: Path, types: dict[str, EventType], schemas: dict[int, WriterSchema]
+) -> None:
+    lock = read_lock(folder)
+    for entry in lock.schemas:
+        if entry.id in schemas:
+            raise ConfigurationError(
+                f"schema id {entry.id} is in two locks; give {folder} a `first_id` of its own"
+            )
+        schemas[entry.id] = WriterSchema(entry.id, read_locked(folder, entry))
+    for name, (schema, path) in _composites(folder).items():
+        if name in types:
+            raise ConfigurationError(f"{path}: type {name} is defined twice")
+        types[name] = _event_type(name, schema, path, lock, schemas)
+
+
+def _event_type(
+    name: str, schema: dict[str, Any], path: Path, lock: Lock, schemas: dict[int, WriterSchema]
+) -> EventType:
+    latest, payload = lock.latest(name), schema["fields"][-1]["type"]
+    if latest is None or latest.sha256 != fingerprint(schema):
+        raise ConfigurationError(
+            f"{path} is not what the lock says of {name}; run `agentlog schemas lock` and commit "
+            "what it writes"
+        )
+    namespace = payload.get("namespace", "")
+    return EventType(
+        name=name,
+        kind=Kind(payload.get("kind", Kind.EVENT)),
+        family=path.parent.name,
+        version=latest.version,
+        aliases=tuple(
+            alias if "." in alias else f"{namespace}.{alias}"
+            for alias in payload.get("aliases", ())
+        ),
+        writer=schemas[latest.id],
+    )
+
+
+def _composites(folder: Path) -> dict[str, tuple[dict[str, Any], Path]]:
+    """Writer schema and file by payload type name, for one folder."""
+    envelope_path = builtin_folder() / ENVELOPE_FILE
+    envelope = _read_avsc(envelope_path)
+    found: dict[str, tuple[dict[str, Any], Path]] = {}
+    for path in sorted(folder.glob("*/*.avsc")):
+        if path.parent.name == LOCKED_FOLDER:
+            continue
+        payload = _read_avsc(path)
+        namespace = payload.get("namespace")
+        if payload.get("type") != "record" or not namespace:
+            raise ConfigurationError(f"{path}: a payload is a record with a namespace")
+        if payload["name"] != path.stem:
+            raise ConfigurationError(f"{path}: holds {payload['name']}; name the file after it")
+        name = f"{namespace}.{payload['name']}"
+        if name in found:
+            raise ConfigurationError(f"{path}: type {name} is defined twice")
+        found[name] = (composite(envelope, payload), path)
+    if not found:
+        raise ConfigurationError(f"no <family>/<Type>.avsc below {folder}")
+    return found
+
+
+def _read_avsc(path: Path) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: not JSON: {error}") from error
+    return schema

@@ -1,0 +1,181 @@
+"""The codec: envelopes to Confluent-framed Avro values, and back.
+
+Encoding checks the envelope, then writes its front and its payload; the two together are the one
+record that the type's writer schema describes. Decoding reads the front only; the payload decodes
+when somebody touches it, under the catalogue's own schema of the type if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final
+
+import fastavro
+import msgspec
+
+from streams.envelope import Envelope, Kind, Lane, check
+from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, UnknownSchema
+from streams.ports import SchemaSource
+from streams.schemas.catalogue import Catalogue, EventType
+from streams.schemas.framing import frame, unframe
+from streams.schemas.misfit import find_misfit
+from streams.schemas.writer_schema import Schema, WriterSchema
+
+_KINDS: Final = {kind.value: kind for kind in Kind}
+_LANES: Final = {lane.value: lane for lane in Lane}
+_ENVELOPE_FIELDS: Final = frozenset(Envelope.__struct_fields__)
+# What fastavro raises on bytes that the schema did not write.
+_BAD_BYTES: Final = (
+    EOFError, ValueError, LookupError, TypeError, OverflowError, ArithmeticError, MemoryError,
+    AssertionError,
+)
+
+_write: Final = fastavro.schemaless_writer
+_read: Final = fastavro.schemaless_reader
+
+
+class StoredPayload(Mapping[str, Any]):
+    """A payload that came from the log: bytes until somebody touches it, then its fields."""
+
+    __slots__ = ("_fields", "_reader", "raw", "writer")
+
+    def __init__(self, writer: WriterSchema, reader: Schema | None, raw: bytes) -> None:
+        self.writer = writer
+        self.raw = raw
+        self._reader = reader
+        self._fields: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The decoded payload. Raises `DecodeError` if the bytes are not what the schema says."""
+        if self._fields is None:
+            self._fields = self._decoded()
+        return self._fields
+
+    def _decoded(self) -> dict[str, Any]:
+        buffer = BytesIO(self.raw)
+        try:
+            fields: dict[str, Any] = _read(buffer, self.writer.payload, self._reader)
+        except _BAD_BYTES as error:
+            raise DecodeError(f"payload of {self.writer.payload_name}: {error}") from error
+        if buffer.tell() != len(self.raw):
+            raise DecodeError(
+                f"payload of {self.writer.payload_name}: {len(self.raw) - buffer.tell()} bytes are "
+                "left over"
+            )
+        return fields
+
+    def __getitem__(self, key: str) -> Any:
+        return self.fields[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __repr__(self) -> str:
+        return repr(self.fields)
+
+
+class Codec:
+    """Encodes by the catalogue's types; decodes any id that the catalogue or a source knows."""
+
+    def __init__(self, catalogue: Catalogue, sources: Sequence[SchemaSource] = ()) -> None:
+        self.catalogue = catalogue
+        self._sources = sources
+        self._found: dict[int, WriterSchema] = {}
+        self._readers: dict[int, Schema | None] = {}
+        self._frames: dict[str, bytes] = {}
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """The framed value of a stamped envelope.
+
+        Raises `InvalidEnvelope`, `UnknownType` or `InvalidPayload`; nothing is written then.
+        """
+        check(envelope)
+        event_type = self.catalogue.type(envelope.type)
+        writer, payload = event_type.writer, envelope.payload
+        buffer = BytesIO()
+        buffer.write(self._frame(event_type))
+        try:
+            _write(buffer, writer.prefix, msgspec.structs.asdict(envelope))
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise _invalid_envelope(writer, envelope, error) from error
+        if type(payload) is StoredPayload and payload.writer.id == writer.id:
+            buffer.write(payload.raw)
+            return buffer.getvalue()
+        self._write_payload(buffer, event_type, payload)
+        return buffer.getvalue()
+
+    def _write_payload(
+        self, buffer: BytesIO, event_type: EventType, payload: Mapping[str, Any]
+    ) -> None:
+        fields = payload if type(payload) is dict else dict(payload)
+        try:
+            _write(buffer, event_type.writer.payload, fields, strict_allow_default=True)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            misfit = find_misfit(event_type.writer.payload, fields)
+            path, problem = misfit or ("payload", str(error))
+            raise InvalidPayload(event_type.name, path, problem) from error
+
+    def _frame(self, event_type: EventType) -> bytes:
+        found = self._frames.get(event_type.name)
+        if found is None:
+            found = self._frames[event_type.name] = frame(event_type.schema_id)
+        return found
+
+    def decode(self, value: bytes | None, headers: Iterable[tuple[str, bytes]] = ()) -> Envelope:
+        """The envelope of a record's value; its payload decodes on first touch.
+
+        Envelope fields that an old writer lacks get our defaults, fields that we do not know are
+        dropped. Raises `UnknownSchema` for an id nobody knows, `DecodeError` for anything else
+        that cannot be read.
+        """
+        if value is None:
+            raise DecodeError("the record has no value (a tombstone)")
+        schema_id, start = unframe(value, headers)
+        writer = self.writer_schema(schema_id)
+        buffer = BytesIO(value)
+        buffer.seek(start)
+        try:
+            fields: dict[str, Any] = _read(buffer, writer.prefix, None)
+            fields["kind"] = _KINDS.get(fields.get("kind", ""), Kind.UNKNOWN)
+            fields["lane"] = _LANES.get(fields.get("lane", ""), Lane.DATA)
+            fields["recipients"] = tuple(fields.get("recipients", ()))
+            fields["payload"] = StoredPayload(writer, self._reader(writer), value[buffer.tell() :])
+            if not writer.prefix_names <= _ENVELOPE_FIELDS:
+                fields = {name: fields[name] for name in fields.keys() & _ENVELOPE_FIELDS}
+            return Envelope(**fields)
+        except _BAD_BYTES as error:
+            raise DecodeError(f"value of schema id {schema_id}: {error}") from error
+
+    def writer_schema(self, schema_id: int) -> WriterSchema:
+        """What an id stands for: from the catalogue, else from the first source that knows it."""
+        writer = self.catalogue.by_id(schema_id) or self._found.get(schema_id)
+        if writer is not None:
+            return writer
+        for source in self._sources:
+            text = source.writer_schema(schema_id)
+            if text is not None:
+                writer = self._found[schema_id] = WriterSchema.from_text(schema_id, text)
+                return writer
+        raise UnknownSchema(schema_id)
+
+    def _reader(self, writer: WriterSchema) -> Schema | None:
+        """The catalogue's payload schema, if it has the type and did not write this itself."""
+        if writer.id not in self._readers:
+            current = self.catalogue.find(writer.payload_name)
+            same = current is None or current.writer.id == writer.id
+            self._readers[writer.id] = None if same or current is None else current.writer.payload
+        return self._readers[writer.id]
+
+
+def _invalid_envelope(
+    writer: WriterSchema, envelope: Envelope, error: Exception
+) -> InvalidEnvelope:
+    misfit = find_misfit(writer.prefix, msgspec.structs.asdict(envelope) | {"payload": None})
+    if misfit and misfit.path != "payload":
+        return InvalidEnvelope(misfit.path, misfit.problem)
+    return InvalidEnvelope("envelope", str(error))
