@@ -1,0 +1,30 @@
+"""A real Apache Kafka 4.3.1 without Docker, Maven or Java on the machine.
+
+`EmbeddedKafka` is one for a `with` block; `Instance` is one that has a name and keeps its data;
+`tool_command` runs Kafka's own tools on the same jars.
+
+    kafka.lock.json   which jars, and their SHA-256 (lock.py reads it, relock.py makes it)
+    jars, maven       download, verify, install: all or nothing
+    java              the JRE and its flags
+    node, state       pure: a node's configuration, a started broker's state
+    ports, process    what the system knows
+    launch            from a layout to a cluster that answers; diagnosis says why not
+    instance          start, find, stop, across processes
+    temporary, guard  a broker that cannot outlive its owner
+"""
+
+from streams.brokers.embedded.instance import DEFAULT_NAME, Instance, Started, Stopped
+from streams.brokers.embedded.java import kafka_jars, tool_command
+from streams.brokers.embedded.state import BrokerState
+from streams.brokers.embedded.temporary import EmbeddedKafka
+
+__all__ = [
+    "DEFAULT_NAME",
+    "BrokerState",
+    "EmbeddedKafka",
+    "Instance",
+    "Started",
+    "Stopped",
+    "kafka_jars",
+    "tool_command",
+]

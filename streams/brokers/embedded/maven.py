@@ -30,9 +30,7 @@ def open_repositories(folder: Path) -> Any:
             "`pip install 'agentlog[embedded]'`, or point AGENTLOG_BOOTSTRAP_SERVERS at a Kafka"
         ) from error
     repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
-    return MavenContext(
-        repo_cache=folder, remote_repos=repositories, timeout=REQUEST_TIMEOUT_S
-    )
+    return MavenContext(repo_cache=folder, remote_repos=repositories, timeout=REQUEST_TIMEOUT_S)
 
 
 def fetch_jar(context: Any, coordinates: str) -> Path:

@@ -1,0 +1,70 @@
+"""One way to get a Kafka, whoever runs it. The same code and the same tests work on each.
+
+| what the settings say | what `open_broker` does |
+| --- | --- |
+| `bootstrap_servers` | checks that it answers; never stops it |
+| `broker = testcontainers` | starts a container, stops it at the end |
+| else, `temporary` | starts an embedded Kafka with fresh data, deletes it at the end |
+| else | uses the named embedded Kafka: finds it or starts it; the last user stops it, unless it was |
+| | started with `agentlog broker start` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from streams.brokers.containers import kafka_container
+from streams.brokers.embedded import DEFAULT_NAME, EmbeddedKafka, Instance
+from streams.brokers.probe import require_reachable
+from streams.settings import Settings
+
+Progress = Callable[[int, int], None]
+"""`progress(done_bytes, total_bytes)` while the embedded Kafka is downloaded the first time."""
+
+
+class Broker(Protocol):
+    """A Kafka that answers."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port,…`, as every Kafka client takes it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBroker:
+    """A Kafka that answered when it was opened. `origin` says whose it is, for people."""
+
+    bootstrap_servers: str
+    origin: str
+
+
+@contextmanager
+def open_broker(
+    settings: Settings,
+    *,
+    temporary: bool = False,
+    name: str = DEFAULT_NAME,
+    progress: Progress | None = None,
+) -> Iterator[OpenBroker]:
+    """A Kafka for the length of the block, as the settings choose it (see the table above).
+
+    Raises `BrokerError` if there is none to be had, `ConfigurationError` if a package is missing.
+    """
+    if settings.bootstrap_servers is not None:
+        require_reachable(settings.bootstrap_servers)
+        yield OpenBroker(settings.bootstrap_servers, "external")
+    elif settings.broker == "testcontainers":
+        with kafka_container() as servers:
+            yield OpenBroker(servers, "testcontainers")
+    elif temporary:
+        with EmbeddedKafka(progress=progress) as kafka:
+            yield OpenBroker(kafka.bootstrap_servers, "embedded, temporary")
+    else:
+        instance = Instance.named(name)
+        with instance.used():
+            started = instance.start(keep=False, progress=progress)
+            yield OpenBroker(started.state.bootstrap_servers, f"embedded, {name}")
