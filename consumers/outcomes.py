@@ -1,0 +1,76 @@
+"""Outcomes: how one group finished with one record."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """Every record of a group's topics ends in exactly one of these."""
+
+    HANDLED = "handled"
+    """Its handlers have run to their end."""
+    EXPIRED = "expired"
+    """Its time to live was over before it was dispatched."""
+    DEAD_LETTERED = "dead_lettered"
+    """It could not be handled and is kept aside with the reason."""
+    SKIPPED = "skipped"
+    """Nothing here is for it; the reason says why."""
+
+
+class Reason(StrEnum):
+    """Why a record was not simply handled, where no error's class says it better."""
+
+    NO_HANDLER = "no_handler"
+    """No handler takes its type: a warning, and counted as processed (S3.7)."""
+    IMPORT = "import"
+    """It was imported: history, which live workers do not act on."""
+    UNKNOWN_SCHEMA = "unknown_schema"
+    """Nobody knows the schema it was written with."""
+    UNDECODABLE = "undecodable"
+    """Its bytes are not an envelope."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """An outcome and, unless it is a plain `HANDLED`, why."""
+
+    outcome: Outcome
+    reason: str = ""
+    """A `Reason` or an error's class name."""
+    detail: str = ""
+    """The error in words; cut to `DETAIL_MAX` characters in the journal."""
+
+
+HANDLED: Final = Ending(Outcome.HANDLED)
+NO_HANDLER: Final = Ending(Outcome.SKIPPED, Reason.NO_HANDLER)
+IMPORT: Final = Ending(Outcome.SKIPPED, Reason.IMPORT)
+
+DETAIL_MAX: Final = 500
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A record that a handler's envelope became, ready to be written."""
+
+    topic: str
+    """Full name."""
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """One finished record: what a commit needs of it."""
+
+    position: int
+    appended_at_ms: int
+    size: int
+    """Bytes that it holds in the window."""
+    ending: Ending
+    id: str = ""
+    """Of its envelope; empty if that could not be read."""
+    outputs: tuple[Output, ...] = ()
+    delivery_ms: int | None = None
+    """Dispatch minus append time; None for what is not counted (imports, unreadable records)."""
