@@ -60,8 +60,9 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
                 )
         for part, end in self.ends.items():
             if now.ends.get(part, 0) < end:
-                raise LogError(f"the cut ends {part} at {end}, the log only reaches "
-                               f"{now.ends.get(part, 0)}")
+                raise LogError(
+                    f"the cut ends {part} at {end}, the log only reaches {now.ends.get(part, 0)}"
+                )
 
     def encode(self) -> str:
         """`cut1:<base64url>`: deterministic, for command lines and files."""
@@ -93,8 +94,14 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
                     for index, end in entry[1].items()
                 },
             )
-        except (ValueError, TypeError, AttributeError, LookupError, binascii.Error,
-                cbor2.CBORDecodeError) as error:
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            binascii.Error,
+            cbor2.CBORDecodeError,
+        ) as error:
             raise ConfigurationError(
                 f"not a cut: {text[:40]!r} ({error}); `agentlog cut now` prints one"
             ) from error

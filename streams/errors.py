@@ -10,10 +10,9 @@
     │   └── Unroutable               no topic takes it, or its key is missing
     ├── DecodeError                  these bytes are not an envelope we can read
     │   └── UnknownSchema            the writer's schema id is known to no one
-    ├── PublishError                 Kafka did not take the record; `retriable` says whether a later
-    │                                try may succeed
+    ├── PublishError                 Kafka did not take it; `retriable`: a later try may succeed
     ├── BrokerError                  no Kafka to talk to, or it could not be started
-    ├── LogError                     the log does not hold what it must (a gap, a position in the past)
+    ├── LogError                     the log does not hold what it must (a gap, a removed position)
     └── ProofFailed                  what was rebuilt is not what ran
 
 The class decides what happens to a record, never the text. Every message names the thing and the
@@ -93,8 +92,8 @@ class UnknownSchema(DecodeError):
 
     def __init__(self, schema_id: int) -> None:
         super().__init__(
-            f"schema id {schema_id} is in neither the catalogue nor the `schemas` topic; deploy the "
-            "schemas-avro/ of whoever wrote the record, or let it write to the `schemas` topic"
+            f"schema id {schema_id} is in neither the catalogue nor the `schemas` topic; deploy "
+            "the schemas-avro/ of whoever wrote the record, or let it write to the `schemas` topic"
         )
         self.schema_id = schema_id
 

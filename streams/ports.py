@@ -25,6 +25,7 @@ class SystemClock:
     """The machine's own clock."""
 
     def now_us(self) -> int:
+        """UTC microseconds since the epoch."""
         return time.time_ns() // 1000
 
 

@@ -11,7 +11,7 @@ class Partition(NamedTuple):
     """One partition of one topic, by the topic's full (namespaced) name."""
 
     topic: str
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody misses here
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.index}]"

@@ -19,8 +19,14 @@ import msgspec
 import streams
 from streams.envelope import Kind
 from streams.errors import ConfigurationError, UnknownType
-from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked, write_lock
-from streams.schemas.lock import LockedSchema as LockedSchema
+from streams.schemas.lock import (
+    LOCKED_FOLDER,
+    Lock,
+    LockedSchema,
+    read_lock,
+    read_locked,
+    write_lock,
+)
 from streams.schemas.writer_schema import WriterSchema, composite, fingerprint
 
 ENVELOPE_FILE: Final = "envelope.avsc"
@@ -91,7 +97,7 @@ class Catalogue:
 
 
 def builtin_folder() -> Path:
-    """Where the schemas that ship with the package are: in the wheel, or beside it in a checkout."""
+    """The schemas that ship with the package: inside the wheel, beside it in a checkout."""
     package = Path(streams.__file__).parent
     shipped = package / "_schemas_avro"
     return shipped if shipped.exists() else package.parent / "schemas-avro"

@@ -19,7 +19,7 @@ from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, Unknown
 from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
 from streams.schemas.framing import frame, unframe
-from streams.schemas.misfit import find_misfit
+from streams.schemas.misfit import Misfit, find_misfit
 from streams.schemas.writer_schema import Schema, WriterSchema
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -27,12 +27,21 @@ _LANES: Final = {lane.value: lane for lane in Lane}
 _ENVELOPE_FIELDS: Final = frozenset(Envelope.__struct_fields__)
 # What fastavro raises on bytes that the schema did not write.
 _BAD_BYTES: Final = (
-    EOFError, ValueError, LookupError, TypeError, OverflowError, ArithmeticError, MemoryError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    ArithmeticError,
+    MemoryError,
     AssertionError,
 )
+# What it raises on values that the schema has no place for.
+# (msgspec.ValidationError is a ValueError.)
+_BAD_VALUES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
-_write: Final = fastavro.schemaless_writer
-_read: Final = fastavro.schemaless_reader
+_write: Final[Any] = fastavro.schemaless_writer
+_read: Final[Any] = fastavro.schemaless_reader
 
 
 class StoredPayload(Mapping[str, Any]):
@@ -96,29 +105,25 @@ class Codec:
         """
         check(envelope)
         event_type = self.catalogue.type(envelope.type)
-        writer, payload = event_type.writer, envelope.payload
+        writer = event_type.writer
+        fields = msgspec.structs.asdict(envelope)
+        payload = fields.pop("payload")
         buffer = BytesIO()
         buffer.write(self._frame(event_type))
         try:
-            _write(buffer, writer.prefix, msgspec.structs.asdict(envelope))
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            raise _invalid_envelope(writer, envelope, error) from error
+            _write_record(buffer, writer.prefix, writer.prefix_shape, fields)
+        except _Misfit as misfit:
+            raise InvalidEnvelope(misfit.path, misfit.problem) from misfit.__cause__
         if type(payload) is StoredPayload and payload.writer.id == writer.id:
             buffer.write(payload.raw)
             return buffer.getvalue()
-        self._write_payload(buffer, event_type, payload)
-        return buffer.getvalue()
-
-    def _write_payload(
-        self, buffer: BytesIO, event_type: EventType, payload: Mapping[str, Any]
-    ) -> None:
-        fields = payload if type(payload) is dict else dict(payload)
+        if not isinstance(payload, Mapping):
+            raise InvalidPayload(event_type.name, "payload", f"{payload!r} is not a mapping")
         try:
-            _write(buffer, event_type.writer.payload, fields, strict_allow_default=True)
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            misfit = find_misfit(event_type.writer.payload, fields)
-            path, problem = misfit or ("payload", str(error))
-            raise InvalidPayload(event_type.name, path, problem) from error
+            _write_record(buffer, writer.payload, writer.payload_shape, dict(payload))
+        except _Misfit as misfit:
+            raise InvalidPayload(event_type.name, misfit.path, misfit.problem) from misfit.__cause__
+        return buffer.getvalue()
 
     def _frame(self, event_type: EventType) -> bytes:
         found = self._frames.get(event_type.name)
@@ -172,10 +177,26 @@ class Codec:
         return self._readers[writer.id]
 
 
-def _invalid_envelope(
-    writer: WriterSchema, envelope: Envelope, error: Exception
-) -> InvalidEnvelope:
-    misfit = find_misfit(writer.prefix, msgspec.structs.asdict(envelope) | {"payload": None})
-    if misfit and misfit.path != "payload":
-        return InvalidEnvelope(misfit.path, misfit.problem)
-    return InvalidEnvelope("envelope", str(error))
+class _Misfit(Exception):
+    """A value has no place in the schema, and where."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(problem)
+        self.path = path
+        self.problem = problem
+
+
+def _write_record(
+    buffer: BytesIO, schema: Schema, shape: Any | None, fields: dict[str, Any]
+) -> None:
+    """Append the record's Avro body. Raises `_Misfit` where a value does not fit."""
+    try:
+        if shape is None:
+            if misfit := find_misfit(schema, fields):
+                raise _Misfit(*misfit)
+        else:
+            msgspec.convert(fields, shape)
+        _write(buffer, schema, fields)
+    except _BAD_VALUES as error:
+        found = find_misfit(schema, fields) or Misfit("payload", str(error))
+        raise _Misfit(*found) from error

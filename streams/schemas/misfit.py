@@ -108,6 +108,8 @@ def _map(schema: Any, datum: Any, path: str, named: dict[str, Any]) -> Misfit | 
 
 
 def _primitive(schema: Any, kind: str, datum: Any) -> str | None:
+    if isinstance(datum, datetime) and datum.tzinfo is None:
+        return f"{datum} has no time zone; give it one (datetime.UTC)"
     if isinstance(datum, _LOGICAL_INPUTS.get(schema.get("logicalType"), ())):
         return None
     if kind in _INT_BITS:
@@ -115,6 +117,8 @@ def _primitive(schema: Any, kind: str, datum: Any) -> str | None:
             return f"{_shown(datum)} is not an integer"
         bound = 1 << _INT_BITS[kind]
         return None if -bound <= datum < bound else f"{datum} does not fit Avro's {kind}"
+    if kind == "string" and isinstance(datum, str) and not _is_unicode(datum):
+        return f"{_shown(datum)} holds a lone surrogate, which UTF-8 cannot carry"
     fits = {
         "null": datum is None,
         "boolean": isinstance(datum, bool),
@@ -125,6 +129,14 @@ def _primitive(schema: Any, kind: str, datum: Any) -> str | None:
         "fixed": isinstance(datum, (bytes, bytearray)) and len(datum) == schema.get("size"),
     }
     return None if fits.get(kind, True) else f"{_shown(datum)} is not {_name(schema)}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _name(schema: Any) -> str:

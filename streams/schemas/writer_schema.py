@@ -16,6 +16,7 @@ from typing import Any
 import fastavro
 
 from streams.errors import DecodeError
+from streams.schemas.shape import shape_of
 
 PAYLOAD_FIELD = "payload"
 
@@ -55,7 +56,7 @@ class WriterSchema:
     """One schema id's schema, parsed once, when first needed."""
 
     def __init__(self, schema_id: int, schema: dict[str, Any]) -> None:
-        fields = schema.get("fields") if isinstance(schema, dict) else None
+        fields = schema.get("fields")
         if not fields or fields[-1].get("name") != PAYLOAD_FIELD:
             raise DecodeError(
                 f"schema id {schema_id} is not an envelope's: its last field is not `payload`"
@@ -70,6 +71,8 @@ class WriterSchema:
             schema = json.loads(text)
         except ValueError as error:
             raise DecodeError(f"schema id {schema_id} is not JSON: {error}") from error
+        if not isinstance(schema, dict):
+            raise DecodeError(f"schema id {schema_id} is not a record")
         return cls(schema_id, schema)
 
     @cached_property
@@ -95,9 +98,19 @@ class WriterSchema:
         return _parsed({**self.schema, "fields": _plain(self.schema["fields"][:-1])})
 
     @cached_property
+    def prefix_shape(self) -> Any | None:
+        """What msgspec checks the envelope's own fields against."""
+        return shape_of(self.prefix)
+
+    @cached_property
     def prefix_names(self) -> frozenset[str]:
         """Names of the envelope fields that this writer wrote."""
         return frozenset(field["name"] for field in self.schema["fields"][:-1])
+
+    @cached_property
+    def payload_shape(self) -> Any | None:
+        """What msgspec checks a payload against; None where the slow walk must."""
+        return shape_of(self.payload)
 
     @cached_property
     def payload(self) -> Schema:
