@@ -1,4 +1,4 @@
-"""The topic catalogue as data: every topic, its key, its partitions, what it keeps and what goes in.
+"""The topic catalogue as data: every topic, its key, its partitions, what it keeps, what goes in.
 
 Brokers are provisioned from it (`agentlog topics apply`), the Kubernetes resources are generated
 from it, routing and replay name topics by it. Names here are logical; `Namespace` makes the full
