@@ -89,9 +89,8 @@ def record_headers(envelope: Envelope) -> list[Header]:
         found.append((EXPIRES_AT_MS, b"%d" % (envelope.created_at // 1000 + envelope.ttl_ms)))
     annotations = envelope.headers
     if annotations:
-        for name in (TRACEPARENT, ORIGIN_HEADER):
-            if name in annotations:
-                found.append((name, annotations[name].encode()))
+        found += [(name, annotations[name].encode())
+                  for name in (TRACEPARENT, ORIGIN_HEADER) if name in annotations]
     return found
 
 

@@ -54,7 +54,8 @@ def _addressees(to: Any) -> tuple[str, ...]:
 
 def _object_text(value: Any) -> str:
     if not isinstance(value, dict):
-        raise ValueError(f"must be an object, not {value!r:.60}")
+        # Only a ValueError is a finding to pydantic.
+        raise ValueError(f"must be an object, not {value!r:.60}")  # noqa: TRY004
     return canonical_json(value)
 
 
@@ -91,12 +92,16 @@ class Headers(_Strict):
 
 
 class Resources(_Strict):
+    """Limits of a task."""
+
     cpu_limit: str | None = None
     memory_limit: str | None = None
     timeout: Long | None = None
 
 
 class Task(_Strict):
+    """One unit of work."""
+
     id: str
     type: str
     description: str = ""
@@ -114,12 +119,16 @@ class AssignTask(_Strict):
 
 
 class TaskError(_Strict):
+    """Why a task failed."""
+
     code: str
     message: str = ""
     details: JsonObjectText | None = None
 
 
 class TaskMetrics(_Strict):
+    """What a task cost."""
+
     execution_time: Long | None = None
     memory_used: Long | str | None = None
     cpu_used: float | None = None
@@ -137,12 +146,16 @@ class TaskFinished(_Strict):
 
 
 class Progress(_Strict):
+    """How far an agent is."""
+
     current_task: str | None = None
     percentage: Annotated[int, Field(ge=0, le=100)] | None = None
     eta: Instant | None = None
 
 
 class Health(_Strict):
+    """Load of an agent's machine."""
+
     cpu_usage: float | None = None
     memory_usage: Long | str | None = None
     load_average: float | None = None
@@ -191,31 +204,43 @@ class _Message(_Strict):
 
 
 class TaskAssignmentMessage(_Message):
+    """S3.13 in its message."""
+
     type: Literal["task_assignment"]
     payload: AssignTask
 
 
 class TaskResultMessage(_Message):
+    """S3.14 in its message."""
+
     type: Literal["task_result"]
     payload: TaskFinished
 
 
 class StatusUpdateMessage(_Message):
+    """S3.15 in its message."""
+
     type: Literal["status_update"]
     payload: StatusReported
 
 
 class StateChangeMessage(_Message):
+    """S3.16 in its message."""
+
     type: Literal["state_change"]
     payload: StateChanged
 
 
 class StateSyncRequestMessage(_Message):
+    """S3.16 in its message."""
+
     type: Literal["state_sync_request"]
     payload: SyncState
 
 
 class FreeMessage(_Message):
+    """Any JSON object in its message."""
+
     type: Literal["request", "response", "notification", "error", "heartbeat", "shutdown",
                   "broadcast", "event", "command"]
     payload: JsonObjectText

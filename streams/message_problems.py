@@ -22,6 +22,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 
+def _always(text: str) -> _Say:
+    return lambda _: text
+
+
 def _must(what: str) -> _Say:
     return lambda error: f"must be {what}, not {_shown(error['input'])}"
 
@@ -37,8 +41,8 @@ _OBJECT: Final = _must("an object")
 _TIME: Final = _must("an ISO 8601 time with its offset, as in 2026-01-31T12:00:00Z")
 
 _SAY: Final[Mapping[str, _Say]] = {
-    "missing": lambda error: "is missing",
-    "extra_forbidden": lambda error: "unknown field",
+    "missing": _always("is missing"),
+    "extra_forbidden": _always("unknown field"),
     "int_type": _INTEGER,
     "int_from_float": _INTEGER,
     "int_parsing_size": _INTEGER,
@@ -46,7 +50,7 @@ _SAY: Final[Mapping[str, _Say]] = {
     "finite_number": _must("a finite number"),
     "bool_type": _must("true or false"),
     "string_type": _must("a string"),
-    "string_too_short": lambda error: "is empty",
+    "string_too_short": _always("is empty"),
     "string_pattern_mismatch": lambda error: (
         f"{_shown(error['input'])} is not msg-<13 digits>-<9 of a-z0-9>"
     ),

@@ -106,8 +106,7 @@ def plan(
     replication: int,
     catalogue: Mapping[str, Topic] = TOPICS,
 ) -> Plan:
-    """What makes the namespace's topics those of the catalogue. Topics elsewhere are not looked at.
-    """
+    """What makes the namespace's topics those of the catalogue; others are not looked at."""
     found = {topic.name: topic for topic in actual if topic.name in namespace}
     wanted = {namespace.topic(topic.name): topic for topic in catalogue.values()}
     actions: list[Action] = []
