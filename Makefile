@@ -1,0 +1,51 @@
+# Everything here sets up what it needs: a virtual environment of its own with locked,
+# hash-checked dependencies. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean lock
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+run: $(READY) ## Run the main job: history on real Kafka, rebuilt and proven (ARGS=--json)
+	@$(BIN)/agentlog demo $(ARGS)
+
+test: $(READY) ## Run the tests on a real embedded Kafka (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## Lint, format, types, the direction of imports, the schema lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/agentlog schemas lock --check
+
+bench: $(READY) ## Run the benchmarks, each beside its baseline (ARGS="publish replay")
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --extra embedded --group dev \
+	  pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the virtual environment and every cache in this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, $(PYTHON) is older; set PYTHON=python3.11, say" >&2; \
+	  exit 2; }
+	@echo "setting up $(VENV) (once, a minute or so)" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --no-index --editable .
+	@touch $(READY)

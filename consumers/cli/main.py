@@ -1,0 +1,60 @@
+"""The root command: every family under one name, every error with its exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import typer
+
+from consumers.cli import (
+    audit,
+    broker,
+    demo,
+    projections,
+    publish,
+    replay,
+    schemas,
+    tail,
+    topics,
+    worker,
+)
+from consumers.cli.output import stderr
+from streams.errors import AgentlogError, BrokerError, ConfigurationError
+
+EXIT_FAILED: Final = 1
+EXIT_CODES: Final[tuple[tuple[type[AgentlogError], int], ...]] = (
+    (ConfigurationError, 2),
+    (BrokerError, 3),
+    (AgentlogError, EXIT_FAILED),
+)
+"""The first class that fits decides."""
+
+app = typer.Typer(
+    name="agentlog",
+    help="Agents' history on Apache Kafka: publish it, work on it, rebuild it, prove it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.add_typer(broker.app, name="broker")
+app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
+app.command(name="publish")(publish.publish)
+app.command(name="tail")(tail.tail)
+app.command(name="worker")(worker.worker)
+app.add_typer(projections.app, name="projections")
+app.add_typer(replay.app, name="replay")
+app.command(name="audit")(audit.audit)
+app.command(name="demo")(demo.demo)
+
+
+def main() -> None:
+    """Run one command; our own errors become one sentence on stderr and an exit code."""
+    try:
+        app()
+    except AgentlogError as error:
+        stderr.print(f"agentlog: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except KeyboardInterrupt:
+        sys.exit(130)
