@@ -1,0 +1,55 @@
+"""The small pieces that folds are made of: counts that add up, and values that the newest wins.
+
+Each changes its first argument in place and commutes, so a projection made of them alone merges
+in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from consumers.projections.projection import Stamp
+
+Newest = list[Any]
+"""A value behind the stamp that wrote it: `[created_at, …, position, value]`, as CBOR keeps it."""
+
+_STAMP_LENGTH: Final = len(Stamp._fields)
+
+
+def count(counts: dict[str, int], key: str, n: int = 1) -> None:
+    """Add `n` to one count."""
+    counts[key] = counts.get(key, 0) + n
+
+
+def add_counts(counts: dict[Any, int], more: Mapping[Any, int]) -> dict[Any, int]:
+    """Add every count of `more`."""
+    for key, n in more.items():
+        counts[key] = counts.get(key, 0) + n
+    return counts
+
+
+def keep_newest(values: dict[str, Newest], key: str, stamp: Stamp, value: Any) -> None:
+    """Set `key` to `value` unless something newer is there."""
+    held = values.get(key)
+    if held is None or tuple(held[:_STAMP_LENGTH]) < stamp:
+        values[key] = [*stamp, value]
+
+
+def merge_newest(values: dict[str, Newest], more: Mapping[str, Newest]) -> dict[str, Newest]:
+    """The newer of both, key by key."""
+    for key, other in more.items():
+        held = values.get(key)
+        if held is None or held[:_STAMP_LENGTH] < other[:_STAMP_LENGTH]:
+            values[key] = other
+    return values
+
+
+def newest(values: Mapping[str, Newest]) -> dict[str, Any]:
+    """The values alone, keys sorted."""
+    return {key: held[_STAMP_LENGTH] for key, held in sorted(values.items())}
+
+
+def is_first_copy(topic_is_per_recipient: bool, key: bytes | None, recipients: Any) -> bool:
+    """Whether this copy stands for its message: inboxes hold one copy per recipient, same id."""
+    return not topic_is_per_recipient or not recipients or key == recipients[0].encode()
