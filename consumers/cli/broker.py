@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from consumers.cli.output import emit, stderr
 from streams.brokers.embedded import DEFAULT_NAME, BrokerState, Instance, Stopped
 from streams.brokers.provider import Progress as Report
 from streams.errors import BrokerError
@@ -44,11 +43,11 @@ def start(
         began = time.monotonic()
         started = instance.start(port=port, keep=True, progress=progress)
     if json_:
-        _print_json(_facts(name, instance, started.state) | {"already_running": started.found})
+        emit(_facts(name, instance, started.state) | {"already_running": started.found})
         return
     how = "already runs" if started.found else f"started in {time.monotonic() - began:.1f} s"
-    print(f"Kafka {started.state.kafka_version} {how}: {started.state.bootstrap_servers}")
-    print(f"log: {instance.log_file()}", file=sys.stderr)
+    typer.echo(f"Kafka {started.state.kafka_version} {how}: {started.state.bootstrap_servers}")
+    typer.echo(f"log: {instance.log_file()}", err=True)
 
 
 @app.command()
@@ -56,13 +55,15 @@ def stop(name: Name = DEFAULT_NAME, json_: Json = False) -> None:
     """Stop the broker and wait until it is gone. Its data stays."""
     how = Instance.named(name).stop()
     if json_:
-        _print_json({"name": name, "stopped": how is not Stopped.NOT_RUNNING, "how": how.value})
+        emit({"name": name, "stopped": how is not Stopped.NOT_RUNNING, "how": how.value})
     elif how is Stopped.NOT_RUNNING:
-        print(f"broker {name} was not running")
+        typer.echo(f"broker {name} was not running")
     elif how is Stopped.CLEAN:
-        print(f"broker {name} stopped")
+        typer.echo(f"broker {name} stopped")
     else:
-        print(f"broker {name} did not end in time and was killed; its data recovers on next start")
+        typer.echo(
+            f"broker {name} did not end in time and was killed; its data recovers on next start"
+        )
 
 
 @app.command()
@@ -71,14 +72,14 @@ def status(name: Name = DEFAULT_NAME, json_: Json = False) -> None:
     instance = Instance.named(name)
     state = instance.find()
     if json_:
-        _print_json(_facts(name, instance, state))
+        emit(_facts(name, instance, state))
     elif state is None:
-        print(f"broker {name} is not running; start it with `agentlog broker start`")
+        typer.echo(f"broker {name} is not running; start it with `agentlog broker start`")
     else:
         pids = ", ".join(str(process.pid) for process in state.processes)
-        print(f"broker {name} runs: {state.bootstrap_servers} (Kafka {state.kafka_version})")
-        print(f"pid {pids}, since {state.started_at:%Y-%m-%d %H:%M:%S} UTC")
-        print(f"log: {instance.log_file()}")
+        typer.echo(f"broker {name} runs: {state.bootstrap_servers} (Kafka {state.kafka_version})")
+        typer.echo(f"pid {pids}, since {state.started_at:%Y-%m-%d %H:%M:%S} UTC")
+        typer.echo(f"log: {instance.log_file()}")
 
 
 @app.command()
@@ -112,7 +113,7 @@ def download_progress() -> Iterator[Report]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Progress(*columns, console=stderr, transient=True) as bars:
         task = bars.add_task("download", total=None, visible=False)
 
         def report(done_bytes: int, total_bytes: int) -> None:
@@ -137,10 +138,6 @@ def _facts(name: str, instance: Instance, state: BrokerState | None) -> dict[str
             "uptime_s": round((datetime.now(UTC) - state.started_at).total_seconds(), 3),
         }
     return facts
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document))
 
 
 def _tail(path: Path, lines: int, *, follow: bool) -> Iterator[str]:

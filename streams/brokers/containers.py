@@ -42,7 +42,7 @@ def kafka_container() -> Iterator[str]:
     Raises `ConfigurationError` without the package, `BrokerError` without an engine that works.
     """
     try:
-        from testcontainers.core.container import DockerContainer
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 (optional)
     except ImportError as error:
         raise ConfigurationError(
             "AGENTLOG_BROKER=testcontainers needs the package testcontainers: run "

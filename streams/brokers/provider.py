@@ -5,8 +5,9 @@
 | `bootstrap_servers` | checks that it answers; never stops it |
 | `broker = testcontainers` | starts a container, stops it at the end |
 | else, `temporary` | starts an embedded Kafka with fresh data, deletes it at the end |
-| else | uses the named embedded Kafka: finds it or starts it; the last user stops it, unless it was |
-| | started with `agentlog broker start` |
+| else | finds or starts the named embedded Kafka; its last user stops it |
+
+A named Kafka that was started with `agentlog broker start` stays until `agentlog broker stop`.
 """
 
 from __future__ import annotations

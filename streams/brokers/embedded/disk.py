@@ -1,4 +1,4 @@
-"""The disk below the embedded Kafka: where things live, who may touch them, what when it is full."""
+"""The disk below the embedded Kafka: where things live, who may write, what if it is full."""
 
 from __future__ import annotations
 

@@ -13,17 +13,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 GRACE_S = 15.0
 
 
 def main(folder: str, output: str, command: list[str]) -> None:
     """Run `command` until the owner ends; then stop it and delete `folder` (unless empty)."""
-    with open(output, "ab") as sink:
-        child = subprocess.Popen(
+    with Path(output).open("ab") as sink:
+        child = subprocess.Popen(  # noqa: S603 (the argv comes from java.broker_command)
             command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
         )
-    print(child.pid, flush=True)
+    sys.stdout.write(f"{child.pid}\n")
+    sys.stdout.flush()
     sys.stdin.buffer.read()
     child.terminate()
     try:

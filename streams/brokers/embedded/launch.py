@@ -121,7 +121,7 @@ def _format(layout: ClusterLayout, jars: Path) -> None:
             *("format", "--cluster-id", cluster_id, "--ignore-formatted"),
             *("--config", str(_properties(layout, node))),
         )
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 (our own argv)
             command,
             capture_output=True,
             text=True,
@@ -153,7 +153,7 @@ def _start(
         pid = process.spawn(command, console)
     else:
         script = str(Path(__file__).with_name("guard.py"))
-        guard = subprocess.Popen(
+        guard = subprocess.Popen(  # noqa: S603 (our own argv)
             [sys.executable, "-I", "-S", script, str(guarded.delete or ""), str(console), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -21,9 +21,9 @@ REQUEST_TIMEOUT_S = 30
 def open_repositories(folder: Path) -> Any:
     """jgo's context over the user's repositories; downloads land below `folder`."""
     try:
-        from jgo.config import GlobalSettings
-        from jgo.constants import MAVEN_CENTRAL_URL
-        from jgo.maven import MavenContext
+        from jgo.config import GlobalSettings  # noqa: PLC0415 (optional)
+        from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
+        from jgo.maven import MavenContext  # noqa: PLC0415
     except ImportError as error:
         raise ConfigurationError(
             "the embedded Kafka needs the extra `agentlog[embedded]`: run "
@@ -56,7 +56,7 @@ def resolve_closure(context: Any, roots: tuple[Root, ...]) -> list[str]:
 @contextmanager
 def _plain_errors(what: str) -> Iterator[None]:
     """jgo's and requests' errors as one sentence that says what to do."""
-    import requests
+    import requests  # noqa: PLC0415 (comes with jgo)
 
     advice = (
         "check the network or the proxy and run again; a mirror goes into jgo.conf under "

@@ -62,7 +62,7 @@ def main() -> None:
         lock = make_lock(Path(folder))
     target = Path(__file__).with_name(LOCK_NAME)
     target.write_text(render_lock(lock), encoding="utf-8")
-    print(f"{target.name}: {len(lock.jars)} jars, {lock.size:,} bytes", file=sys.stderr)
+    sys.stderr.write(f"{target.name}: {len(lock.jars)} jars, {lock.size:,} bytes\n")
 
 
 if __name__ == "__main__":

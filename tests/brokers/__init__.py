@@ -1,0 +1,1 @@
+"""Where Kafka comes from: the embedded one, installed, started, found, killed, explained."""

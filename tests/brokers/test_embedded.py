@@ -1,0 +1,204 @@
+"""The embedded Kafka, for real: it starts, is found, survives SIGKILL, and ends with its owner."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streams.brokers import EmbeddedKafka, tool_command
+from streams.brokers.embedded import Instance, Stopped, launch, ports, process
+from streams.brokers.embedded.node import Node
+from streams.brokers.embedded.state import BrokerState, ProcessId, render_state
+from streams.errors import BrokerError, ConfigurationError
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    """A broker's folder of its own; whatever runs there at the end is stopped."""
+    one = Instance(tmp_path / "one")
+    yield one
+    one.stop()
+
+
+def _write(servers: str, count: int) -> None:
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    admin.create_topics([NewTopic("facts", 1, 1)])["facts"].result(30)
+    producer = Producer({"bootstrap.servers": servers, "acks": "all", "log_level": 0})
+    for n in range(count):
+        producer.produce("facts", f"{n}".encode())
+    assert producer.flush(30) == 0
+
+
+def _end_of_facts(servers: str) -> int:
+    reader = Consumer({"bootstrap.servers": servers, "group.id": "reader", "log_level": 0})
+    try:
+        _, end = reader.get_watermark_offsets(TopicPartition("facts", 0), timeout=30)
+        return int(end)
+    finally:
+        reader.close()
+
+
+def _wait(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_broker_is_found_survives_sigkill_and_stops_clean(instance: Instance) -> None:
+    """One life: started, found by a second start, killed, back with its data, stopped."""
+    first = instance.start()
+    servers = first.state.bootstrap_servers
+    _write(servers, 1000)
+
+    second = instance.start()
+    assert second.found
+    assert second.state == first.state
+    with pytest.raises(BrokerError, match=f"already runs on port {first.state.nodes[0].port}"):
+        instance.start(port=1024)
+
+    os.kill(first.state.processes[0].pid, signal.SIGKILL)
+    back = instance.start()
+    assert not back.found
+    assert back.state.processes != first.state.processes
+    assert back.state.bootstrap_servers == servers, "clients keep their configuration"
+    assert _end_of_facts(servers) == 1000
+
+    assert instance.stop() is Stopped.CLEAN
+    assert not process.is_alive(back.state.processes[0])
+    assert (instance.folder / "node-1" / "data" / ".kafka_cleanshutdown").exists()
+    assert instance.find() is None
+    assert instance.stop() is Stopped.NOT_RUNNING
+
+
+def test_a_state_whose_pid_belongs_to_somebody_else_is_stale(instance: Instance) -> None:
+    """After a reboot our pid may be anybody's: it is not running, and nothing is killed."""
+    stranger = ProcessId(os.getpid(), "born before")
+    instance.folder.mkdir()
+    state = BrokerState("4.3.1", (Node(1, 1, 2),), (stranger,), datetime.now(UTC), keep=True)
+    (instance.folder / "last-run.json").write_text(render_state(state))
+    assert instance.last_run() == state
+    assert instance.find() is None
+    assert instance.stop() is Stopped.NOT_RUNNING
+
+
+def test_a_port_in_use_is_named(instance: Instance) -> None:
+    """The port that was asked for is taken: which one, and what to do; nothing is started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BrokerError, match=rf"port {port} .*in use.*--port"):
+            instance.start(port=port)
+    assert instance.find() is None
+
+
+def test_a_port_lost_to_somebody_else_meanwhile_is_replaced(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chosen port that is taken before Kafka binds it costs another try, not an error."""
+    assign = ports.assign_ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lost = [Node(1, taken.getsockname()[1], assign(1, first_port=None, last_run=())[0].port)]
+        offers = iter([lost])
+
+        def offer(count: int, **kwargs: Any) -> list[Node]:
+            return next(offers, None) or assign(count, **kwargs)
+
+        monkeypatch.setattr(ports, "assign_ports", offer)
+        started = instance.start()
+        assert started.state.nodes[0].port != lost[0].port
+
+
+def test_a_broker_that_dies_at_start_says_why_and_leaves_nothing(instance: Instance) -> None:
+    """Broken data: its last words and where its log is; no process and no running state stay."""
+    data = instance.folder / "node-1" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=none\n")
+    with pytest.raises(BrokerError, match=r"could not start.*server\.log|could not start.*console"):
+        instance.start()
+    assert instance.find() is None
+
+
+def test_a_full_disk_is_one_sentence(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENOSPC while the node's files are written."""
+
+    def full(*args: object) -> launch.Running:
+        raise OSError(errno.ENOSPC, "No space left on device", str(instance.folder))
+
+    monkeypatch.setattr(launch, "launch", full)
+    with pytest.raises(BrokerError, match=r"disk is full at .*make room"):
+        instance.start()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "X"])
+def test_a_name_cannot_leave_the_data_folder(name: str) -> None:
+    """A broker's name is one plain word."""
+    with pytest.raises(ConfigurationError, match="broker name"):
+        Instance.named(name)
+
+
+OWNER = """
+from streams.brokers import EmbeddedKafka
+kafka = EmbeddedKafka().start()
+one = kafka.state.processes[0]
+print(one.pid, one.birth, kafka._temporary, flush=True)
+input()
+"""
+
+
+def test_a_temporary_broker_ends_with_its_owner_even_by_sigkill() -> None:
+    """Nobody is left to clean up: the broker stops by itself and its data goes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        pid, birth, folder = owner.stdout.readline().split()
+        broker = ProcessId(int(pid), birth)
+        assert process.is_alive(broker)
+        assert Path(folder).is_dir()
+        owner.kill()
+    assert process.wait_gone(broker, timeout_s=20)
+    assert _wait(lambda: not Path(folder).exists(), timeout_s=10)
+
+
+def test_a_temporary_broker_deletes_its_data_and_one_with_a_folder_keeps_it(
+    tmp_path: Path,
+) -> None:
+    """The caller's folder is the caller's: the next broker on it starts with the same records."""
+    with EmbeddedKafka(data_dir=tmp_path / "mine") as kafka:
+        _write(kafka.bootstrap_servers, 10)
+        with pytest.raises(BrokerError, match="another broker already runs"):
+            EmbeddedKafka(data_dir=tmp_path / "mine").start()
+    with pytest.raises(BrokerError, match="not running"):
+        _ = kafka.bootstrap_servers
+    with EmbeddedKafka(data_dir=tmp_path / "mine") as kafka:
+        assert _end_of_facts(kafka.bootstrap_servers) == 10
+
+
+def test_kafkas_own_tools_run_on_the_same_jars() -> None:
+    """`tool_command` is an argv: the benchmarks' baselines need nothing else."""
+    for main_class, known in (
+        ("org.apache.kafka.tools.ProducerPerformance", "--record-size"),
+        ("org.apache.kafka.tools.ConsumerPerformance", "--bootstrap-server"),
+    ):
+        done = subprocess.run(
+            tool_command(main_class, "--help"), capture_output=True, text=True, check=False
+        )
+        assert known in done.stdout + done.stderr
