@@ -106,20 +106,25 @@ def logs(
 
 @contextmanager
 def download_progress() -> Iterator[Report]:
-    """A progress bar on stderr that appears with the first downloaded jar, if there is any."""
+    """A progress bar on stderr that appears when something is downloaded, and only then."""
     columns = (
         TextColumn("downloading Kafka"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=stderr, transient=True) as bars:
-        task = bars.add_task("download", total=None, visible=False)
+    bars = Progress(*columns, console=stderr, transient=True)
+    task = bars.add_task("download", total=None)
 
-        def report(done_bytes: int, total_bytes: int) -> None:
-            bars.update(task, completed=done_bytes, total=total_bytes, visible=True)
+    def report(done_bytes: int, total_bytes: int) -> None:
+        bars.start()  # does nothing the second time
+        bars.update(task, completed=done_bytes, total=total_bytes)
 
+    try:
         yield report
+    finally:
+        if bars.live.is_started:
+            bars.stop()
 
 
 def _facts(name: str, instance: Instance, state: BrokerState | None) -> dict[str, Any]:
