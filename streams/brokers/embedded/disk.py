@@ -42,7 +42,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"cannot write {where} ({os.strerror(error.errno)}): make it writable, or set "
                 "XDG_CACHE_HOME and XDG_DATA_HOME to folders that are"
             ) from error
-        raise
+        raise BrokerError(f"cannot use {where}: {error.strerror or error}") from error
 
 
 def full_disk(path: Path) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from streams.brokers.embedded.disk import disk_errors, locked
@@ -27,7 +27,7 @@ Fetch = Callable[[Path, str], Path]
 """`fetch(folder, coordinates)`: bring one jar below `folder`, return where it is."""
 
 Progress = Callable[[int, int], None]
-"""`progress(done_bytes, total_bytes)`, called from the installing thread, once per jar."""
+"""`progress(done_bytes, total_bytes)`, called by the installing thread: at 0, then per jar."""
 
 
 def install(
@@ -79,18 +79,25 @@ def _install(lock: KafkaLock, target: Path, fetch: Fetch, progress: Progress | N
             return jar.size
 
         done = 0
+        report = progress or _silent
+        report(0, lock.size)
         with ThreadPoolExecutor(max_workers=DOWNLOADS_MAX) as pool:
+            largest_first = sorted(lock.jars, key=lambda jar: -jar.size)
+            brought = [pool.submit(bring, jar) for jar in largest_first]
             try:
-                for size in pool.map(bring, sorted(lock.jars, key=lambda jar: -jar.size)):
-                    done += size
-                    if progress is not None:
-                        progress(done, lock.size)
+                for one in as_completed(brought):
+                    done += one.result()
+                    report(done, lock.size)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         jars.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _silent(done_bytes: int, total_bytes: int) -> None:
+    """Nobody watches."""
 
 
 def _fetch_verified(jar: LockedJar, downloads: Path, fetch: Fetch) -> Path:

@@ -121,14 +121,20 @@ def _format(layout: ClusterLayout, jars: Path) -> None:
             *("format", "--cluster-id", cluster_id, "--ignore-formatted"),
             *("--config", str(_properties(layout, node))),
         )
-        done = subprocess.run(  # noqa: S603 (our own argv)
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=FORMAT_TIMEOUT_S,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 (our own argv)
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                timeout=FORMAT_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BrokerError(
+                f"Kafka could not prepare its data within {FORMAT_TIMEOUT_S:g} s: run again on a "
+                "less busy machine"
+            ) from error
         if done.returncode != 0:
             log = _console_log(layout, node)
             said = done.stdout + done.stderr

@@ -88,15 +88,18 @@ def _signal(process: ProcessId, number: signal.Signals) -> bool:
 
 
 def _linux_birth(pid: int) -> str | None:
-    """Boot id and start time in ticks: proc(5), fields 3 and 22 of `stat`."""
+    """Boot id and start time in ticks: proc(5), fields 3, 20 and 22 of `stat`.
+
+    A zombie that still has threads is not gone yet: they may hold its files and ports.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()
-    state, ticks = fields[0], fields[19]
-    return None if state in "ZX" else f"{boot}:{ticks}"
+    state, threads, ticks = fields[0], int(fields[17]), fields[19]
+    return None if state in "ZX" and threads <= 1 else f"{boot}:{ticks}"
 
 
 def _ps_birth(pid: int) -> str | None:
