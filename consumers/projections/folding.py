@@ -6,10 +6,11 @@ in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consumers.projections.projection import Stamp
+from streams.topics import INBOX
 
 Newest = list[Any]
 """A value behind the stamp that wrote it: `[created_at, …, position, value]`, as CBOR keeps it."""
@@ -50,6 +51,18 @@ def newest(values: Mapping[str, Newest]) -> dict[str, Any]:
     return {key: held[_STAMP_LENGTH] for key, held in sorted(values.items())}
 
 
-def is_first_copy(topic_is_per_recipient: bool, key: bytes | None, recipients: Any) -> bool:
-    """Whether this copy stands for its message: inboxes hold one copy per recipient, same id."""
-    return not topic_is_per_recipient or not recipients or key == recipients[0].encode()
+def is_per_recipient(topic: str) -> bool:
+    """Whether a topic (full name) holds one copy of a message per recipient, all of one id."""
+    return topic.rpartition(".")[2] == INBOX
+
+
+def is_first_copy(topic: str, key: bytes | None, recipients: Sequence[str]) -> bool:
+    """Whether this record stands for its message: in inboxes, the first recipient's does."""
+    return not is_per_recipient(topic) or not recipients or key == recipients[0].encode()
+
+
+def widen(state: dict[str, Any], span: str, first: int, last: int) -> None:
+    """Widen `first_<span>` … `last_<span>` of a state to hold these; None is the empty span."""
+    begin, end = state[f"first_{span}"], state[f"last_{span}"]
+    state[f"first_{span}"] = first if begin is None else min(begin, first)
+    state[f"last_{span}"] = last if end is None else max(end, last)
