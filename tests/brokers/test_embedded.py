@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -21,7 +20,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from streams.brokers import EmbeddedKafka, tool_command
 from streams.brokers.embedded import Instance, Stopped, launch, ports, process
-from streams.brokers.embedded.node import Node
+from streams.brokers.embedded.instance import START_ATTEMPTS_MAX
+from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.brokers.embedded.state import BrokerState, ProcessId, render_state
 from streams.errors import BrokerError, ConfigurationError
 
@@ -109,21 +109,34 @@ def test_a_port_in_use_is_named(instance: Instance) -> None:
     assert instance.find() is None
 
 
-def test_a_port_lost_to_somebody_else_meanwhile_is_replaced(
+def test_a_port_taken_before_kafka_binds_it_is_named_too(
     instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A chosen port that is taken before Kafka binds it costs another try, not an error."""
-    assign = ports.assign_ports
+    """Our own check came too early: Kafka's last words are understood."""
+    free = ports.assign_ports(1, first_port=None, last_run=())[0].controller_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        lost = [Node(1, taken.getsockname()[1], assign(1, first_port=None, last_run=())[0].port)]
-        offers = iter([lost])
+        lost = Node(1, taken.getsockname()[1], free)
+        monkeypatch.setattr(ports, "assign_ports", lambda *_, **__: [lost])
+        with pytest.raises(launch.PortTaken, match=rf"port {lost.port} or .*in use"):
+            instance.start(port=lost.port)
+    assert instance.find() is None
 
-        def offer(count: int, **kwargs: Any) -> list[Node]:
-            return next(offers, None) or assign(count, **kwargs)
 
-        monkeypatch.setattr(ports, "assign_ports", offer)
-        started = instance.start()
-        assert started.state.nodes[0].port != lost[0].port
+def test_a_chosen_port_that_was_lost_costs_another_try(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody asked for that port: the next try takes other ones, and forgets the last run's."""
+    tried: list[Node] = []
+
+    def lose(layout: ClusterLayout, *args: object) -> launch.Running:
+        tried.append(layout.nodes[0])
+        raise launch.PortTaken("taken")
+
+    monkeypatch.setattr(launch, "launch", lose)
+    monkeypatch.setattr("streams.brokers.embedded.java.kafka_jars", lambda **_: Path())
+    with pytest.raises(BrokerError, match="taken"):
+        instance.start()
+    assert len(tried) == START_ATTEMPTS_MAX
 
 
 def test_a_broker_that_dies_at_start_says_why_and_leaves_nothing(instance: Instance) -> None:
@@ -178,18 +191,20 @@ def test_a_temporary_broker_ends_with_its_owner_even_by_sigkill() -> None:
     assert _wait(lambda: not Path(folder).exists(), timeout_s=10)
 
 
-def test_a_temporary_broker_deletes_its_data_and_one_with_a_folder_keeps_it(
-    tmp_path: Path,
-) -> None:
-    """The caller's folder is the caller's: the next broker on it starts with the same records."""
+def test_a_broker_in_a_callers_folder_leaves_its_data_there(tmp_path: Path) -> None:
+    """The caller's folder is the caller's; nobody else starts on it meanwhile."""
     with EmbeddedKafka(data_dir=tmp_path / "mine") as kafka:
         _write(kafka.bootstrap_servers, 10)
         with pytest.raises(BrokerError, match="another broker already runs"):
             EmbeddedKafka(data_dir=tmp_path / "mine").start()
+        (segment,) = _segments(tmp_path / "mine")
     with pytest.raises(BrokerError, match="not running"):
         _ = kafka.bootstrap_servers
-    with EmbeddedKafka(data_dir=tmp_path / "mine") as kafka:
-        assert _end_of_facts(kafka.bootstrap_servers) == 10
+    assert segment.stat().st_size > 0
+
+
+def _segments(folder: Path) -> list[Path]:
+    return list((folder / "node-1" / "data" / "facts-0").glob("*.log"))
 
 
 def test_kafkas_own_tools_run_on_the_same_jars() -> None:
