@@ -1,0 +1,274 @@
+"""The commit: outputs, journal and positions in one Kafka transaction, on a thread of its own.
+
+Steps, and what a crash between two of them means
+-------------------------------------------------
+0. A producer stands: `init_transactions` has bumped its epoch and ended whatever an earlier
+   producer of this process left open.
+1. `begin_transaction`. Local: nothing is on the log. A crash leaves nothing.
+2. `produce` every output and journal record. They are on the log but invisible: no marker says
+   that they count. A crash: the broker aborts them when the transaction times out, or the
+   supervisor ends it at once; the next owner starts at the old positions and runs them again.
+3. `send_offsets_to_transaction`, once per distinct assignment, with that assignment's own group
+   metadata (H3). The positions are pending. The broker refuses them if the assignment is gone
+   (H4). A crash: as in 2; a new owner waits until the positions are stable (H5).
+4. `commit_transaction` flushes, then asks the coordinator to commit. A crash before it was asked:
+   as in 2. Afterwards: all of it has happened, and the next owner starts at the new positions.
+
+When a step fails
+-----------------
+- Before the commit was asked for, or with an error that demands an abort: `abort_transaction`;
+  nothing happened (`NO`).
+- The commit was asked for and no clear answer came (timeout, fatal error; H7): `UNKNOWN`. A new
+  producer's `init_transactions` makes the coordinator finish what it had decided.
+- After every abort, and after a commit that saw an error or took longer than `SUSPICIOUS_S`, the
+  producer is discarded: a delayed request of the old one then carries an old epoch, and cannot
+  touch the next transaction (H1).
+- A call that never returns (H6) ends the process after `WATCHDOG_S`; the group recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from consumers.worker.ports import Committed, Transaction
+from streams.errors import BrokerError
+from streams.kafka.configs import MURMUR2, SILENT
+
+SUSPICIOUS_S: Final = 1.0
+"""A commit that takes longer may have been retried underneath; 4 ms is normal, 25 ms p99."""
+CALL_S_MAX: Final = 15.0
+"""Bound given to each client call: above transaction.timeout.ms."""
+WATCHDOG_S: Final = 60.0
+"""Longest a transaction may take with all its calls and a new producer, before we end (H6)."""
+WATCHDOG_EXIT: Final = 70
+"""Exit code then (EX_SOFTWARE)."""
+BUFFER_POLL_S: Final = 0.05
+
+CONFIG: Final[Mapping[str, Any]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": MURMUR2,
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "transaction.timeout.ms": 10_000,
+    "message.timeout.ms": 9_000,
+    "socket.timeout.ms": 5_000,
+    "retry.backoff.ms": 1,
+    "retry.backoff.max.ms": 5,
+}
+
+_log: Final = structlog.get_logger("agentlog.worker.commit")
+
+Job = tuple[Transaction, "asyncio.Future[Committed]"]
+
+
+class KafkaTransactions:
+    """`Transactions` over one confluent-kafka producer at a time."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        transactional_id: str,
+        *,
+        make_producer: Callable[..., Producer] = Producer,
+        give_up: Callable[[int], Any] = os._exit,
+    ) -> None:
+        self._config = {
+            **CONFIG,
+            "bootstrap.servers": bootstrap_servers,
+            "transactional.id": transactional_id,
+            "error_cb": self._on_error,
+        }
+        self._make_producer = make_producer
+        self._give_up = give_up
+        self._producer: Producer | None = None
+        self._suspicious = False
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="agentlog-commit", daemon=True)
+        self.producers_made = 0
+        """How many producers there were; one unless something was suspicious."""
+
+    # --- the port (event loop) ---------------------------------------------------------------
+
+    async def commit(self, transaction: Transaction) -> Committed:
+        """Run one transaction on the thread; the loop goes on meanwhile."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Committed] = loop.create_future()
+        if self._thread.ident is None:
+            self._thread.start()
+        self._jobs.put((transaction, done))
+        watchdog = loop.call_later(WATCHDOG_S, self._bite)
+        try:
+            return await asyncio.shield(done)
+        finally:
+            watchdog.cancel()
+
+    async def close(self) -> None:
+        """End the thread; its producer has nothing under way."""
+        if self._thread.ident is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def _bite(self) -> None:
+        sys.stderr.write(
+            f"agentlog: a transaction did not end within {WATCHDOG_S:.0f} s; ending this worker "
+            "so that its group can go on (H6)\n"
+        )
+        sys.stderr.flush()
+        self._give_up(WATCHDOG_EXIT)
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            transaction, done = job
+            try:
+                result: Committed | BaseException = self._transact(transaction)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the commit
+                result = error
+            done.get_loop().call_soon_threadsafe(_resolve, done, result)
+        self._discard()
+
+    def _transact(self, transaction: Transaction) -> Committed:
+        began = time.monotonic()
+        try:
+            producer = self._standing_producer()
+        except KafkaException as error:
+            return self._no_producer(error)
+        try:
+            producer.begin_transaction()
+            self._produce(producer, transaction)
+            for metadata, positions in transaction.positions:
+                producer.send_offsets_to_transaction(
+                    [TopicPartition(*source, position) for source, position in positions.items()],
+                    metadata,
+                    CALL_S_MAX,
+                )
+        except (KafkaException, BufferError) as error:
+            return self._abort(producer, error)
+        try:
+            producer.commit_transaction(CALL_S_MAX)
+        except KafkaException as error:
+            if _kafka_error(error).txn_requires_abort():
+                return self._abort(producer, error)
+            return self._unknown(error)
+        if self._suspicious or time.monotonic() - began > SUSPICIOUS_S:
+            self._discard()
+        return Committed.YES
+
+    def _produce(self, producer: Producer, transaction: Transaction) -> None:
+        produce: Callable[..., None] = producer.produce
+        deadline = time.monotonic() + CALL_S_MAX
+        for output in transaction.outputs:
+            while True:
+                try:
+                    produce(output.topic, output.value, output.key, headers=output.headers)
+                    break
+                except BufferError:
+                    if time.monotonic() > deadline:
+                        raise
+                    producer.poll(BUFFER_POLL_S)
+        producer.poll(0)
+
+    # --- when a step fails -------------------------------------------------------------------
+
+    def _abort(self, producer: Producer, cause: BaseException) -> Committed:
+        """Before the commit was asked for, whatever becomes of the abort, nothing happens."""
+        _log.warning("transaction_aborted", error=str(cause))
+        try:
+            producer.abort_transaction(CALL_S_MAX)
+        except KafkaException as error:
+            # The next producer's init_transactions ends it, or its timeout does.
+            _log.warning("abort_unanswered", error=str(error))
+        self._discard()
+        return Committed.NO
+
+    def _unknown(self, cause: KafkaException) -> Committed:
+        _log.warning("transaction_unknown", error=str(cause))
+        self._discard()
+        try:
+            self._standing_producer()
+        except KafkaException as error:
+            # Positions are read as stable ones, so they wait for the coordinator anyway.
+            _log.warning("no_producer", error=str(error))
+        return Committed.UNKNOWN
+
+    def _no_producer(self, cause: KafkaException) -> Committed:
+        self._discard()
+        error = _kafka_error(cause)
+        if error.retriable() or error.code() in _PASSING:
+            _log.warning("no_producer", error=str(cause))
+            return Committed.NO
+        raise BrokerError(
+            f"no transactions as {self._config['transactional.id']}: {error.str()}"
+        ) from cause
+
+    # --- producers ---------------------------------------------------------------------------
+
+    def _standing_producer(self) -> Producer:
+        if self._producer is None:
+            producer = self._make_producer(self._config, logger=SILENT)
+            producer.init_transactions(CALL_S_MAX)
+            self._producer = producer
+            self._suspicious = False
+            self.producers_made += 1
+        return self._producer
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            del producer
+
+    def _on_error(self, error: KafkaError) -> None:
+        """A disconnect, a timeout, no broker: the last request may still be on its way (H1)."""
+        self._suspicious = True
+        _log.warning("producer_error", error=error.str(), code=error.name())
+
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+    }
+)
+
+
+def _kafka_error(error: KafkaException) -> KafkaError:
+    found = error.args[0]
+    assert isinstance(found, KafkaError)
+    return found
+
+
+def _resolve(done: asyncio.Future[Committed], result: Committed | BaseException) -> None:
+    if done.done():
+        return
+    if isinstance(result, BaseException):
+        done.set_exception(result)
+    else:
+        done.set_result(result)
+
+
+def end_open_transaction(bootstrap_servers: str, transactional_id: str) -> None:
+    """End what a process that died left open, instead of waiting for its timeout (10 to 20 s).
+
+    Only for a transactional id whose process is known to be dead: it fences whoever uses it.
+    """
+    config = {**CONFIG, "bootstrap.servers": bootstrap_servers,
+              "transactional.id": transactional_id}
+    Producer(config, logger=SILENT).init_transactions(CALL_S_MAX)

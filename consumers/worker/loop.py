@@ -1,0 +1,410 @@
+"""The event loop's side of a worker: dispatch, handlers, commits, draining.
+
+Everything here runs on one event loop; the two threads (source, transactions) only ever post to
+it. What is decided is decided by `core`; this performs it.
+
+A handler that raises stops the worker: what finished before is committed, the record and all
+after it on its partition stay uncommitted, and `run` raises `HandlerFailed`. Nothing is lost and
+nothing is skipped, but until retries and dead letters exist, a record that always fails stops
+every worker that gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+
+from consumers.app import App, Handler
+from consumers.context import Context, Outbox, current_context
+from consumers.journal import journal_envelopes
+from consumers.lanes import Ticket
+from consumers.outcomes import (
+    HANDLED,
+    IMPORT,
+    NO_HANDLER,
+    Ending,
+    Outcome,
+    Output,
+    Reason,
+    Settled,
+)
+from consumers.worker.core import CommitPart, Core, Delivery, record_size
+from consumers.worker.ports import Assigned, Committed, Source, Transaction, Transactions
+from streams.envelope import Envelope
+from streams.errors import AgentlogError, BrokerError, DecodeError, UnknownSchema
+from streams.record import Partition, Record
+from streams.schemas import StoredPayload
+
+DISPATCH_MAX: Final = 128
+"""Records started in one go before the loop gets to do anything else."""
+IDLE_COMMIT_S: Final = 1.0
+"""How long nothing must finish before positions move over invisible records alone."""
+ABORTS_MAX: Final = 50
+"""Aborts in a row after which the worker gives up."""
+ABORT_BACKOFF_S: Final = 0.05
+ABORT_BACKOFF_S_MAX: Final = 2.0
+
+_IMPORTED: Final = "import:"
+_log: Final = structlog.get_logger("agentlog.worker")
+
+
+class HandlerFailed(AgentlogError):
+    """A handler raised; its record stays uncommitted."""
+
+    def __init__(self, handler: str, record: Record, error: BaseException) -> None:
+        super().__init__(f"handler {handler} failed on {record}: {type(error).__name__}: {error}")
+        self.handler = handler
+        self.record = record
+
+
+class WorkerLoop:
+    """Runs one app over one source until stopped. A `SourceListener`."""
+
+    def __init__(
+        self,
+        app: App,
+        core: Core,
+        source: Source,
+        transactions: Transactions,
+        outbox: Outbox,
+        *,
+        group: str,
+        run_id: str,
+    ) -> None:
+        self._app = app
+        self._core = core
+        self._source = source
+        self._transactions = transactions
+        self._outbox = outbox
+        self._group = group
+        self._run_id = run_id
+        self._tasks: dict[asyncio.Task[None], Ticket[Delivery]] = {}
+        self._dispatching = False
+        self._failure: BaseException | None = None
+        self._ended = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._committing = asyncio.Lock()
+        self._settled_since: float | None = None
+        self._aborts = 0
+        self._announced: set[str] = set()
+        self._warned: set[str] = set()
+        self._revoking: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then drain and commit. Raises what ended it otherwise."""
+        self._loop = asyncio.get_running_loop()
+        self._source.start(self)
+        committer = asyncio.create_task(self._commit_forever(), name="committer")
+        stopped = asyncio.create_task(stop.wait())
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait(
+                {committer, stopped, ended}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if committer.done():
+                self._fail(committer.exception() or BrokerError("the committer ended"))
+        finally:
+            for task in (committer, stopped, ended):
+                task.cancel()
+            await self._drain()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _drain(self) -> None:
+        """Start nothing more, let what runs end, commit, leave the group."""
+        sources = [assignment.source for assignment in self._core.assignments]
+        self._core.stop()
+        try:
+            await self._settle(sources)
+        except AgentlogError as error:
+            self._fail(error)
+        finally:
+            await self._source.stop()
+            await self._transactions.close()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+            _log.error("worker_fails", error=str(error))
+        self._core.stop()
+        self._ended.set()
+
+    # --- what the source tells ---------------------------------------------------------------
+
+    def on_assigned(self, assigned: Sequence[Assigned]) -> None:
+        """Begin to take records of these partitions."""
+        for one in assigned:
+            self._core.assigned(one.token, one.source, one.position, one.metadata)
+        if self._ended.is_set():
+            self._core.stop()
+        _log.info("assigned", partitions=[str(one.source) for one in assigned])
+
+    def on_records(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        """Queue them in their lanes and start what may run."""
+        for token, records in batches:
+            self._core.delivered(token, records)
+        if not self._dispatching:
+            self._dispatch()
+
+    def on_read_to(self, positions: Sequence[tuple[int, int]]) -> None:
+        """Positions may move over what nobody sees."""
+        for token, position in positions:
+            self._core.read_to(token, position)
+
+    def on_revoking(self, sources: Sequence[Partition], done: Callable[[], None]) -> None:
+        """Stop, drain within the app's bound, commit, then let go."""
+        self._core.stop(sources)
+
+        async def settle() -> None:
+            try:
+                await self._settle(sources)
+            except AgentlogError as error:
+                self._fail(error)
+            finally:
+                done()
+
+        task = asyncio.create_task(settle(), name="revoking")
+        self._revoking.add(task)
+        task.add_done_callback(self._revoking.discard)
+
+    def on_lost(self, sources: Sequence[Partition]) -> None:
+        """Drop everything of theirs: it is another's now."""
+        self._core.give_up(sources)
+        self._interrupt(lambda delivery: not delivery.assignment.live)
+        if sources:
+            _log.info("given_up", partitions=[str(source) for source in sources])
+
+    def on_source_failed(self, error: BaseException) -> None:
+        """Without a source there is nothing left to do."""
+        self._fail(error if isinstance(error, AgentlogError) else BrokerError(str(error)))
+
+    # --- dispatch ----------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        self._dispatching = False
+        take = self._core.take
+        for _ in range(DISPATCH_MAX):
+            ticket = take()
+            if ticket is None:
+                return
+            self._start(ticket)
+        self._dispatch_soon()
+
+    def _dispatch_soon(self) -> None:
+        if not self._dispatching:
+            self._dispatching = True
+            self._loop.call_soon(self._dispatch)
+
+    def _start(self, ticket: Ticket[Delivery]) -> None:
+        record = ticket.item.record
+        outbox = self._outbox
+        try:
+            envelope = outbox.codec.decode(record.value, record.headers)
+            if self._app.skip_imports and (envelope.origin or "").startswith(_IMPORTED):
+                self._finish(ticket, IMPORT, envelope.id)
+                return
+            stored = envelope.payload
+            payload = stored.fields if type(stored) is StoredPayload else stored
+        except DecodeError as error:
+            self._finish(ticket, _undecodable(record, error))
+            return
+        delivery_ms = outbox.clock.now_us() // 1000 - record.appended_at_ms
+        handlers = self._app.handlers_for(envelope.type)
+        if not handlers:
+            self._warn_no_handler(envelope.type)
+            self._finish(ticket, NO_HANDLER, envelope.id, delivery_ms=delivery_ms)
+            return
+        run = self._handle(ticket, handlers, envelope, payload, delivery_ms)
+        self._tasks[self._loop.create_task(run)] = ticket
+
+    async def _handle(
+        self,
+        ticket: Ticket[Delivery],
+        handlers: Sequence[Handler],
+        envelope: Envelope,
+        payload: Mapping[str, Any],
+        delivery_ms: int,
+    ) -> None:
+        record = ticket.item.record
+        try:
+            if len(handlers) == 1:
+                outputs = await self._run(handlers[0], record, envelope, payload)
+            else:
+                outputs = await self._run_all(handlers, record, envelope, payload)
+        except HandlerFailed as failure:
+            self._fail(failure)
+            self._core.finished(ticket, None)
+        except asyncio.CancelledError:
+            self._core.finished(ticket, None)
+        else:
+            self._finish(ticket, HANDLED, envelope.id, outputs, delivery_ms)
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                del self._tasks[task]
+            self._progress.set()
+            self._dispatch_soon()
+
+    async def _run(
+        self, handler: Handler, record: Record, envelope: Envelope, payload: Mapping[str, Any]
+    ) -> Sequence[Output]:
+        ctx = Context(self._outbox, record, envelope, payload, handler.name)
+        current_context.set(ctx)
+        try:
+            await handler.function(ctx, payload)
+        except Exception as error:
+            ctx.log.exception("handler_failed")
+            raise HandlerFailed(handler.name, record, error) from error
+        finally:
+            ctx.end()
+        return ctx.outputs
+
+    async def _run_all(
+        self,
+        handlers: Sequence[Handler],
+        record: Record,
+        envelope: Envelope,
+        payload: Mapping[str, Any],
+    ) -> Sequence[Output]:
+        """Side by side (S3.7); the outputs are in the order of the handlers' registration."""
+        runs = (self._run(handler, record, envelope, payload) for handler in handlers)
+        results = await asyncio.gather(*runs, return_exceptions=True)
+        outputs: list[Output] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            outputs += result
+        return outputs
+
+    def _finish(
+        self,
+        ticket: Ticket[Delivery],
+        ending: Ending,
+        envelope_id: str = "",
+        outputs: Sequence[Output] = (),
+        delivery_ms: int | None = None,
+    ) -> None:
+        record = ticket.item.record
+        settled = Settled(
+            record.position, record.appended_at_ms, record_size(record), ending, envelope_id,
+            tuple(outputs), delivery_ms,
+        )
+        self._core.finished(ticket, settled)
+        if self._settled_since is None:
+            self._settled_since = self._loop.time()
+            self._wake.set()
+
+    def _interrupt(self, chosen: Callable[[Delivery], bool]) -> None:
+        for task, ticket in self._tasks.items():
+            if chosen(ticket.item):
+                task.cancel()
+
+    def _warn_no_handler(self, type_name: str) -> None:
+        if type_name not in self._warned:  # once per type; the journal has every record
+            self._warned.add(type_name)
+            _log.warning("no_handler", type=type_name, app=self._app.name)
+
+    # --- commits -----------------------------------------------------------------------------
+
+    async def _commit_forever(self) -> None:
+        linger_s = self._app.commit_linger_ms / 1000
+        while True:
+            idle = False
+            try:
+                async with asyncio.timeout(IDLE_COMMIT_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                idle = True
+            if self._settled_since is not None:
+                await asyncio.sleep(self._settled_since + linger_s - self._loop.time())
+            await self._commit(also_idle=idle)
+
+    async def _commit(self, *, also_idle: bool) -> None:
+        """One transaction with all that is settled, if anything is."""
+        async with self._committing:
+            self._wake.clear()
+            self._settled_since = None
+            parts = self._core.next_commit(also_idle=also_idle)
+            if not parts:
+                return
+            transaction = self._transaction(parts)
+            types = set(self._outbox.types_used)
+            result = await self._transactions.commit(transaction)
+            if result is Committed.YES:
+                self._aborts = 0
+                self._announced |= types
+                self._core.committed(parts)
+                return
+            if result is Committed.NO:
+                self._core.aborted(parts)
+            else:
+                self._source.reload(self._core.unknown(parts))
+                self._interrupt(lambda delivery: not delivery.assignment.live)
+            await self._back_off()
+
+    def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
+        outputs: list[Output] = []
+        positions: list[tuple[Any, dict[Partition, int]]] = []
+        now_us = self._outbox.clock.now_us()
+        for part in parts:
+            for one in part.commit.settled:
+                outputs += one.outputs
+            for envelope in journal_envelopes(
+                self._group, part.commit, writer=self._run_id, now_us=now_us
+            ):
+                outputs += self._outbox.journal_records(envelope)
+            _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
+                part.commit.prefix_to
+            )
+        schemas = [
+            self._outbox.schema_record(name)
+            for name in sorted(self._outbox.types_used - self._announced)
+        ]
+        return Transaction([*schemas, *outputs], positions)
+
+    async def _back_off(self) -> None:
+        self._aborts += 1
+        if self._aborts > ABORTS_MAX:
+            raise BrokerError(
+                f"group {self._group}: {self._aborts} transactions in a row did not commit; "
+                "see the log lines `transaction_aborted`"
+            )
+        self._wake.set()
+        await asyncio.sleep(min(ABORT_BACKOFF_S * 2**self._aborts, ABORT_BACKOFF_S_MAX))
+
+    # --- draining ----------------------------------------------------------------------------
+
+    async def _settle(self, sources: Iterable[Partition]) -> None:
+        """Wait for what runs on stopped partitions, at most `drain_s_max`, and commit it."""
+        wanted = tuple(sources)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._app.drain_s_max):
+                while self._core.running(wanted):
+                    self._progress.clear()
+                    await self._progress.wait()
+        self._interrupt(lambda delivery: delivery.assignment.source in wanted)
+        await self._commit(also_idle=True)
+        while self._core.settled_of(wanted):
+            await self._commit(also_idle=True)
+
+
+def _undecodable(record: Record, error: DecodeError) -> Ending:
+    _log.warning("undecodable", record=str(record), error=str(error))
+    reason = Reason.UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else Reason.UNDECODABLE
+    return Ending(Outcome.SKIPPED, reason, str(error))
+
+
+def _positions_under(
+    metadata: Any, positions: list[tuple[Any, dict[Partition, int]]]
+) -> dict[Partition, int]:
+    """The positions that commit under this assignment's metadata, as one call."""
+    for known, found in positions:
+        if known is metadata:
+            return found
+    positions.append((metadata, {}))
+    return positions[-1][1]

@@ -1,0 +1,299 @@
+"""The Kafka source: one consumer on a thread of its own, which hands batches to the event loop.
+
+- KIP-848 group, read-committed, nothing committed by itself, incremental assignment only.
+- Group metadata is taken once per assignment, in `on_assign` (H3).
+- Back-pressure: while the window is closed the thread just waits, for what the client has queued
+  is bounded; if that takes longer than `PATIENCE_S` it pauses the partitions and goes on polling
+  (H9), and resumes when the window opens. A pause costs what was queued: resuming fetches again.
+- Revocation blocks this thread, not the loop, until the loop has settled what it could.
+- While nothing arrives it tells the consumer's positions, which pass transaction markers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from consumers.window import CLIENT_QUEUE_BYTES, Window
+from consumers.worker.core import record_size
+from consumers.worker.ports import Assigned, SourceListener
+from streams.errors import BrokerError
+from streams.kafka.configs import SILENT
+from streams.record import Partition, Record
+
+POLL_S: Final = 0.1
+"""Longest wait for a record, and so for a command while nothing arrives."""
+BATCH_MAX: Final = 500
+"""Records handed over at once."""
+ROOM_POLL_S: Final = 0.005
+PATIENCE_S: Final = 0.5
+"""How long a closed window is waited for before partitions are paused."""
+PAUSED_POLL_S: Final = 0.05
+COMMITTED_S_MAX: Final = 40.0
+"""Committed positions are stable only when the last owner's transaction is settled (H5): its
+timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit."""
+
+CONFIG: Final[Mapping[str, Any]] = {
+    "group.protocol": "consumer",
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "queued.max.messages.kbytes": CLIENT_QUEUE_BYTES // 1024,
+    "fetch.wait.max.ms": 100,
+    "enable.partition.eof": False,
+}
+
+_log: Final = structlog.get_logger("agentlog.worker.source")
+
+
+class KafkaSource:
+    """`Source` over one confluent-kafka consumer. `group` and `topics` are full names."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        group: str,
+        topics: Sequence[str],
+        window: Window,
+        *,
+        revoke_s_max: float,
+    ) -> None:
+        self._config = {
+            **CONFIG,
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group,
+            "error_cb": self._on_error,
+        }
+        self._topics = list(topics)
+        self._window = window
+        self._revoke_s_max = revoke_s_max
+        self._commands: queue.SimpleQueue[Sequence[Partition]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="agentlog-source", daemon=True)
+        self._tokens: dict[Partition, int] = {}
+        self._metadata: dict[Partition, Any] = {}
+        self._told: dict[Partition, int] = {}
+        self._last_token = 0
+        self._paused = False
+        self._fatal: KafkaError | None = None
+
+    # --- the port ----------------------------------------------------------------------------
+
+    def start(self, listener: SourceListener) -> None:
+        """Join the group; `listener` is called on the running event loop."""
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def reload(self, sources: Sequence[Partition]) -> None:
+        """Go back to the committed positions of these partitions."""
+        self._commands.put(tuple(sources))
+
+    async def stop(self) -> None:
+        """Leave the group and end the thread."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._consumer = Consumer(self._config, logger=SILENT)
+            try:
+                self._consumer.subscribe(
+                    self._topics,
+                    on_assign=self._on_assign,
+                    on_revoke=self._on_revoke,
+                    on_lost=self._on_lost,
+                )
+                while not self._stopping.is_set():
+                    self._step()
+            finally:
+                self._consumer.close()
+        except Exception as error:  # noqa: BLE001 - the loop must hear of whatever ended us
+            self._tell(self._listener.on_source_failed, error)
+
+    def _step(self) -> None:
+        if self._fatal is not None:
+            raise BrokerError(f"the consumer of group {self._config['group.id']} cannot go on: "
+                              f"{self._fatal.str()}")
+        while not self._commands.empty():
+            self._reload(self._commands.get())
+        room = self._window.room()
+        if room == 0:
+            self._wait_for_room()
+            return
+        if self._paused:
+            self._consumer.resume(self._assignment())
+            self._paused = False
+        first = self._consumer.poll(POLL_S)
+        if first is None:
+            self._tell_positions()
+            return
+        more = min(room, BATCH_MAX) - 1
+        self._deliver([first, *self._consumer.consume(more, 0)] if more else [first])
+
+    def _wait_for_room(self) -> None:
+        if self._paused:
+            self._stopping.wait(PAUSED_POLL_S)
+            message = self._consumer.poll(0)
+            if message is not None:
+                self._deliver([message])
+            return
+        for _ in range(int(PATIENCE_S / ROOM_POLL_S)):
+            if self._stopping.wait(ROOM_POLL_S) or self._window.room():
+                return
+        self._consumer.pause(self._assignment())
+        self._paused = True
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        batches: dict[int, list[Record]] = {}
+        tokens = self._tokens
+        count = size = 0
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_error(error)
+                continue
+            topic: Any = message.topic()
+            partition: Any = message.partition()
+            token = tokens.get((topic, partition))  # type: ignore[call-overload]
+            if token is None:
+                continue
+            record = _record(message, topic, partition)
+            count += 1
+            size += record_size(record)
+            batch = batches.get(token)
+            if batch is None:
+                batches[token] = [record]
+            else:
+                batch.append(record)
+        if batches:
+            self._window.take(count, size)
+            self._tell(self._listener.on_records, tuple(batches.items()))
+
+    def _tell_positions(self) -> None:
+        """Positions that moved although nothing arrived: markers, aborted, compacted."""
+        if not self._tokens:
+            return
+        moved = []
+        for found in self._consumer.position(self._assignment()):
+            source = Partition(found.topic, found.partition)
+            if found.offset >= 0 and self._told.get(source) != found.offset:
+                self._told[source] = found.offset
+                moved.append((self._tokens[source], found.offset))
+        if moved:
+            self._tell(self._listener.on_read_to, moved)
+
+    # --- rebalancing (called inside poll) ----------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        metadata = consumer.consumer_group_metadata()
+        starts = self._committed(partitions)
+        consumer.incremental_assign(starts)
+        if self._paused and starts:
+            consumer.pause(starts)
+        for start in starts:
+            self._metadata[Partition(start.topic, start.partition)] = metadata
+        self._tell_assigned(starts)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        sources = [Partition(found.topic, found.partition) for found in partitions]
+        settled = threading.Event()
+        told = self._tell(self._listener.on_revoking, sources, settled.set)
+        if told and not settled.wait(self._revoke_s_max):
+            _log.warning("revoked_unsettled", partitions=[str(source) for source in sources])
+        self._on_lost(consumer, partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        sources = [Partition(found.topic, found.partition) for found in partitions]
+        for source in sources:
+            for known in (self._tokens, self._metadata, self._told):
+                known.pop(source, None)
+        self._tell(self._listener.on_lost, sources)
+        consumer.incremental_unassign(partitions)
+
+    def _reload(self, sources: Sequence[Partition]) -> None:
+        ours = [TopicPartition(*source) for source in sources if source in self._tokens]
+        starts = self._committed(ours)
+        for start in starts:
+            self._consumer.seek(start)
+        self._tell_assigned(starts)
+
+    def _committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """Each with its committed position, or with where it begins."""
+        if not partitions:
+            return []
+        starts = []
+        for found in self._consumer.committed(list(partitions), timeout=COMMITTED_S_MAX):
+            if found.error is not None:
+                raise KafkaException(found.error)
+            position = found.offset
+            if position == OFFSET_INVALID:
+                position, _ = self._consumer.get_watermark_offsets(
+                    found, timeout=COMMITTED_S_MAX, cached=False
+                )
+            starts.append(TopicPartition(found.topic, found.partition, position))
+        return starts
+
+    def _tell_assigned(self, starts: Sequence[TopicPartition]) -> None:
+        assigned = []
+        for start in starts:
+            source = Partition(start.topic, start.partition)
+            self._last_token += 1
+            self._tokens[source] = self._last_token
+            self._told[source] = start.offset
+            assigned.append(
+                Assigned(self._last_token, source, start.offset, self._metadata[source])
+            )
+        if assigned:
+            self._tell(self._listener.on_assigned, assigned)
+
+    # --- odds and ends -----------------------------------------------------------------------
+
+    def _assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(source.topic, source.index) for source in self._tokens]
+
+    def _tell(self, callback: Callable[..., None], *values: Any) -> bool:
+        """Call it on the event loop; False if that is closed already."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *values)
+        except RuntimeError:
+            return False
+        return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = error
+        else:
+            _log.warning("consumer_error", error=error.str(), code=error.name())
+
+
+def _record(message: Message, topic: str, partition: int) -> Record:
+    # The stubs allow None everywhere; a message without an error has all but key and value.
+    position: Any = message.offset()
+    headers: Any = message.headers()
+    return Record(
+        topic,
+        partition,
+        position,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        tuple(headers) if headers else (),
+    )
