@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -24,9 +22,10 @@ from streams.envelope import Envelope
 from streams.errors import AgentlogError, BrokerError, PublishError
 from streams.kafka.configs import LINGER_MS, PUBLISHER
 from streams.kafka.partition_queue import Batch, PartitionQueue, is_retriable
+from streams.kafka.pending import Pending
 from streams.kafka.schema_topic import schema_record
+from streams.kafka.topic_queues import TopicQueues, count_partitions
 from streams.outgoing import Outbox
-from streams.partitioning import partition_for
 from streams.ports import Clock, SystemClock
 from streams.record import Partition
 from streams.schemas import Codec, EventType
@@ -39,12 +38,10 @@ DELIVERY_TIMEOUT_MS: Final = 120_000
 """Milliseconds after which an unacknowledged record is reported as such (as in Java's client)."""
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
-METADATA_TIMEOUT_S: Final = 2.0
-"""Seconds in which a topic that was just created may become known to the broker asked."""
+GROWTH_CHECK_S: Final = 30.0
+"""Seconds between two looks for topics that have more partitions than before."""
 
 _YIELD_EVERY: Final = 64
-_KEYS_MAX: Final = 65_536
-_METADATA_POLL_S: Final = 0.05
 
 
 class Placement(NamedTuple):
@@ -65,24 +62,6 @@ class Published(NamedTuple):
     position: int
     id: str
     copies: tuple[Placement, ...] = ()
-
-
-class _Topic:
-    """One topic's queues, and which of them a key belongs to (remembered, up to `_KEYS_MAX`)."""
-
-    __slots__ = ("_by_key", "queues")
-
-    def __init__(self, queues: list[PartitionQueue]) -> None:
-        self.queues = queues
-        self._by_key: dict[bytes, PartitionQueue] = {}
-
-    def queue(self, key: bytes) -> PartitionQueue:
-        found = self._by_key.get(key)
-        if found is None:
-            if len(self._by_key) >= _KEYS_MAX:
-                self._by_key.clear()
-            found = self._by_key[key] = self.queues[partition_for(key, len(self.queues))]
-        return found
 
 
 class Publisher:
@@ -111,17 +90,15 @@ class Publisher:
             codec, sender=sender, clock=clock or SystemClock(), rng=rng or random.Random(),
             record_bytes_max=record_bytes_max, namespace=namespace,
         )
-        self._pending_max = pending_max
         self._linger_s = linger_ms / 1000
         self._delivery_timeout_s = delivery_timeout_ms / 1000
         self._producer: AIOKafkaProducer | None = None
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, TopicQueues] = {}
+        self._growth: asyncio.TimerHandle | None = None
         self._announced: set[int] = set()
         self._learning = asyncio.Lock()
         self._announcing = asyncio.Lock()
-        self._pending = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._drained: asyncio.Future[None] | None = None
+        self._pending = Pending(pending_max)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -145,18 +122,19 @@ class Publisher:
                 f"no Kafka answers at {self._servers}: {error or 'timed out'}; is it running?"
             ) from error
         self._producer = producer
+        self._watch_growth()
 
     async def close(self) -> None:
         """Send and await everything that is pending, then disconnect. Twice does no harm."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
+        if self._growth is not None:
+            self._growth.cancel()
         queues = [queue for topic in self._topics.values() for queue in topic.queues]
         for queue in queues:
             queue.hurry()
-        if self._pending:
-            self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._drained], timeout=self._delivery_timeout_s)
+        await self._pending.drained(self._delivery_timeout_s)
         for queue in queues:
             queue.abandon()
         self._topics.clear()
@@ -211,8 +189,8 @@ class Publisher:
         """Hand the envelope's records to their partitions; waits only where there is no room."""
         outgoing = self._outbox.prepare(envelope)
         envelope_id, event_type = outgoing.envelope.id, outgoing.event_type
-        if self._pending >= self._pending_max or self._waiting:
-            await self._room()
+        if self._pending.full:
+            await self._pending.room()
         if event_type.schema_id not in self._announced:
             await self._announce(event_type, envelope_id)
         routes = outgoing.routes
@@ -221,7 +199,7 @@ class Publisher:
                 await self._learn(topic, envelope_id)
         if self._producer is None:
             raise self._closed(envelope_id, routes[0].topic)
-        self._pending += len(routes)
+        self._pending.add(len(routes))
         value, headers, topics = outgoing.value, outgoing.headers, self._topics
         return envelope_id, [
             topics[topic].queue(key).append(key, value, headers) for topic, key in routes
@@ -230,31 +208,6 @@ class Publisher:
     def _closed(self, envelope_id: str, topic: str) -> PublishError:
         return PublishError(envelope_id, self._namespace.topic(topic),
                             "the publisher is not open", retriable=False)
-
-    async def _room(self) -> None:
-        """Wait, first come first served, until fewer than `pending_max` records are pending."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        finally:
-            if not turn.done() or turn.cancelled():
-                self._waiting.remove(turn)
-            else:
-                self._wake_next()
-
-    def _settled(self, count: int) -> None:
-        self._pending -= count
-        self._wake_next()
-        if self._pending == 0 and self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-    def _wake_next(self) -> None:
-        while self._waiting and self._pending < self._pending_max:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
 
     async def _announce(self, event_type: EventType, envelope_id: str) -> None:
         """Write the type's schema to the `schemas` topic, before its first record."""
@@ -265,7 +218,7 @@ class Publisher:
             if self._producer is None:
                 raise self._closed(envelope_id, SCHEMAS)
             key, value = schema_record(event_type.writer)
-            self._pending += 1
+            self._pending.add(1)
             batch, index = self._topics[SCHEMAS].queue(key).append(key, value, [])
             try:
                 await batch.waiter(index, asyncio.get_running_loop())
@@ -282,7 +235,7 @@ class Publisher:
                 raise self._closed(envelope_id, logical)
             full = self._namespace.topic(logical)
             try:
-                count = await _partitions(self._producer, full)
+                count = await count_partitions(self._producer, full)
             except (KafkaError, TimeoutError) as error:
                 raise PublishError(envelope_id, full, f"no metadata: {error!r}",
                                    retriable=is_retriable(error)) from error
@@ -291,26 +244,21 @@ class Publisher:
                     envelope_id, full, "the topic does not exist; run `agentlog topics apply` with "
                     f"AGENTLOG_NAMESPACE={self._namespace.name}", retriable=False,
                 )
-            self._topics[logical] = _Topic([
-                PartitionQueue(
-                    self._producer, Partition(full, index), linger_s=self._linger_s,
-                    delivery_timeout_s=self._delivery_timeout_s, on_settled=self._settled,
-                )
-                for index in range(count)
-            ])
+            producer = self._producer
+            self._topics[logical] = TopicQueues(count, lambda index: PartitionQueue(
+                producer, Partition(full, index), linger_s=self._linger_s,
+                delivery_timeout_s=self._delivery_timeout_s, on_settled=self._pending.settle,
+            ))
 
-
-async def _partitions(producer: AIOKafkaProducer, topic: str) -> int | None:
-    """How many partitions a topic has; None if it does not exist.
-
-    Asks for all topics: asking for one by name would create it where the broker allows that.
-    """
-    give_up_at = time.monotonic() + METADATA_TIMEOUT_S
-    while topic not in (await producer.client.fetch_all_metadata()).topics():
-        if time.monotonic() > give_up_at:
-            return None
-        await asyncio.sleep(_METADATA_POLL_S)
-    return len(await producer.partitions_for(topic))
+    def _watch_growth(self) -> None:
+        """Every now and then: follow topics that have been given more partitions."""
+        if self._producer is None:
+            return
+        for logical, topic in self._topics.items():
+            known = self._producer.client.cluster.partitions_for_topic(
+                self._namespace.topic(logical))
+            topic.grow(len(known or ()))
+        self._growth = asyncio.get_running_loop().call_later(GROWTH_CHECK_S, self._watch_growth)
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
