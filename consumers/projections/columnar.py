@@ -77,15 +77,13 @@ class ColumnDecoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """The values' envelopes, in columns where that can be."""
-        groups: dict[bytes, list[int]] = {}
-        for index, value in enumerate(values):
-            groups.setdefault(value[:PREFIX_LENGTH] if value else b"", []).append(index)
-        blocks, rest = [], []
-        for framing, indices in groups.items():
-            table = None
-            if framing in self._schemas:
-                joined = b"".join([values[index] or b"" for index in indices])
-                table = self._table(framing, joined, len(indices))
+        framings = [value[:PREFIX_LENGTH] if value else b"" for value in values]
+        blocks = []
+        rest = [index for index, found in enumerate(framings) if found not in self._schemas]
+        for framing in self._schemas.keys() & set(framings):
+            indices = [index for index, found in enumerate(framings) if found == framing]
+            joined = b"".join([values[index] or b"" for index in indices])
+            table = self._table(framing, joined, len(indices))
             if table is None:
                 rest += indices
             else:

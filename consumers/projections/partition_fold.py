@@ -110,7 +110,7 @@ class ColumnFold(PartitionFold[S]):
         columns = records.columns() if isinstance(records, FetchedBatch) else columns_of(records)
         self._held.append((records, columns))
         self._held_rows += len(records)
-        self._held_bytes += sum(map(len, filter(None, columns.values)))
+        self._held_bytes += sum(len(value) for value in columns.values if value)
         if self._held_rows >= ROWS_MAX or self._held_bytes >= ROW_BYTES_MAX:
             self._fold_held()
 
@@ -140,7 +140,6 @@ class ColumnFold(PartitionFold[S]):
 def columns_of(records: Sequence[Record]) -> Columns:
     """The columns of records that were made already."""
     return Columns(
-        [record.position for record in records],
         [record.appended_at_ms for record in records],
         [record.key for record in records],
         [record.value for record in records],

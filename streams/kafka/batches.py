@@ -17,7 +17,6 @@ from streams.record import Partition, Record
 class Columns(NamedTuple):
     """Some records of one partition, column by column; equally long, in position order."""
 
-    positions: list[int]
     appended_at_ms: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
@@ -35,7 +34,6 @@ class FetchedBatch(Sequence[Record]):
     def columns(self) -> Columns:
         """The batch without its headers."""
         return Columns(
-            [message.offset() for message in self._messages],  # type: ignore[misc]
             [message.timestamp()[1] for message in self._messages],
             [message.key() for message in self._messages],
             [message.value() for message in self._messages],

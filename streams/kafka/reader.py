@@ -10,7 +10,6 @@ consumers (warm connections) are kept for the next.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from streams.cuts import Cut
 from streams.errors import BrokerError, LogError
 from streams.kafka.batches import FetchedBatch
+from streams.kafka.configs import ADMIN, SILENT
 from streams.record import Partition
 
 SILENCE_S_MAX: Final = 30.0
@@ -45,10 +45,6 @@ IDLE_CONSUMERS_MAX: Final = 4
 """Consumers kept warm between reads."""
 
 _POLL_S: Final = 0.2
-# librdkafka writes to stderr unless told otherwise; what matters reaches the caller as an error.
-_LOGGER: Final = logging.getLogger("agentlog.librdkafka")
-_LOGGER.addHandler(logging.NullHandler())
-_LOGGER.propagate = False
 _BULK: Final[Mapping[str, Any]] = {
     "group.id": "agentlog-reader",  # the client insists; assign and no commit make no member
     "isolation.level": "read_committed",
@@ -93,7 +89,8 @@ class KafkaLogReader:
         self._last_error = ""
         # Held for the reader's life: a collected AdminClient cancels its futures.
         config: dict[str, Any] = {
-            "bootstrap.servers": bootstrap_servers, "error_cb": self._on_error, "logger": _LOGGER,
+            **ADMIN, "bootstrap.servers": bootstrap_servers, "error_cb": self._on_error,
+            "logger": SILENT,
         }
         self._admin = AdminClient(config)
         self._idle: deque[Consumer] = deque()
@@ -202,7 +199,7 @@ class KafkaLogReader:
     def _consumer(self) -> Consumer:
         return Consumer(
             {**_BULK, "bootstrap.servers": self.bootstrap_servers, "error_cb": self._on_error},
-            logger=_LOGGER,
+            logger=SILENT,
         )
 
     def _keep(self, consumer: Consumer) -> None:
