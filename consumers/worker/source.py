@@ -31,6 +31,7 @@ from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.core import record_size
 from consumers.worker.ports import Assigned, SourceListener
 from streams.errors import BrokerError
+from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
 from streams.record import Partition, Record
 
@@ -175,7 +176,7 @@ class KafkaSource:
             token = tokens.get((topic, partition))  # type: ignore[call-overload]
             if token is None:
                 continue
-            record = _record(message, topic, partition)
+            record = record_of(message)
             count += 1
             size += record_size(record)
             batch = batches.get(token)
@@ -282,18 +283,3 @@ class KafkaSource:
             self._fatal = error
         else:
             _log.warning("consumer_error", error=error.str(), code=error.name())
-
-
-def _record(message: Message, topic: str, partition: int) -> Record:
-    # The stubs allow None everywhere; a message without an error has all but key and value.
-    position: Any = message.offset()
-    headers: Any = message.headers()
-    return Record(
-        topic,
-        partition,
-        position,
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        tuple(headers) if headers else (),
-    )

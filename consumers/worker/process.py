@@ -1,0 +1,120 @@
+"""One worker process: `python -m consumers.worker.process --app MODULE:NAME --run-id …`.
+
+What a supervisor starts. Settings come from the environment. SIGTERM and SIGINT drain it; so does
+the death of its parent, for nobody would stop it then. Logs go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from consumers.app import App
+from consumers.context import add_record_ids
+from consumers.references import load_reference
+from consumers.worker.worker import Worker
+from streams.errors import AgentlogError, BrokerError, ConfigurationError
+from streams.kafka.schema_topic import SchemaTopic
+from streams.schemas import Catalogue, Codec
+from streams.settings import Settings
+from streams.topics import Namespace
+
+PARENT_POLL_S: Final = 1.0
+_EXIT_CODES: Final[tuple[tuple[type[AgentlogError], int], ...]] = (
+    (ConfigurationError, 2),
+    (BrokerError, 3),
+    (AgentlogError, 1),
+)
+
+
+def configure_logs(level: str) -> None:
+    """Structured lines on stderr, with the ids of the record that is being handled."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            add_record_ids,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, for the running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | None = None) -> None:
+    """Run one worker until told to stop, or until `parent` is not our parent any more."""
+    if settings.bootstrap_servers is None:
+        raise ConfigurationError("AGENTLOG_BOOTSTRAP_SERVERS is not set; start workers with "
+                                 "`agentlog worker`")
+    stop = stop_on_signals()
+    namespace = Namespace(settings.namespace)
+    folders = [settings.schemas_dir] if settings.schemas_dir else []
+    schemas = SchemaTopic(settings.bootstrap_servers, namespace)
+    worker = Worker(
+        app,
+        settings.bootstrap_servers,
+        namespace,
+        Codec(Catalogue.load(*folders), [schemas]),
+        run_id=run_id,
+        record_bytes_max=settings.record_bytes_max,
+    )
+    watch = asyncio.create_task(_watch_parent(parent, stop))
+    # What exists now lives until the end: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        await worker.run(stop)
+    finally:
+        watch.cancel()
+
+
+async def _watch_parent(parent: int | None, stop: asyncio.Event) -> None:
+    # The system tells no event of it, so it is polled.
+    while parent is not None and os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(PARENT_POLL_S)
+    if parent is not None:
+        stop.set()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one worker; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="agentlog-worker")
+    parser.add_argument("--app", required=True)
+    parser.add_argument("--run-id", default="")
+    given = parser.parse_args(arguments)
+    settings = Settings()
+    configure_logs(settings.log_level)
+    try:
+        app = load_reference(given.app, App)
+        asyncio.run(run(app, settings, run_id=given.run_id, parent=os.getppid()))
+    except AgentlogError as error:
+        structlog.get_logger("agentlog.worker").error("worker_ended", error=str(error))
+        return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

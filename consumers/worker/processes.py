@@ -1,0 +1,144 @@
+"""Worker processes of one group under one supervisor.
+
+The supervisor starts `count` processes and says what becomes of each. One that dies is reported,
+what it left open on the log is ended at once (instead of after its transaction's timeout), and
+another takes its place after a wait that grows while processes die young. Nothing restarts
+silently, and not for ever: `QUICK_DEATHS_MAX` young deaths in a row end everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+from confluent_kafka import KafkaException
+
+from consumers.worker.worker import new_run_id
+
+RESTART_S_MIN: Final = 0.5
+RESTART_S_MAX: Final = 15.0
+YOUNG_S: Final = 60.0
+"""A process that lived longer does not count as having died young."""
+QUICK_DEATHS_MAX: Final = 8
+"""Young deaths in a row, over all processes, after which the supervisor gives up (minutes)."""
+USAGE: Final = 2
+"""Exit code of a process that was set up wrongly: starting it again cannot help."""
+
+_STDERR: Final = 2
+"""A worker's stdout goes there too: ours is for results."""
+_log: Final = structlog.get_logger("agentlog.workers")
+
+
+class ProcessEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that became of one worker process."""
+
+    event: Literal["started", "died", "ended", "gave_up"]
+    worker: int
+    """Its place, from 1; the process that replaces a dead one takes it over."""
+    pid: int
+    run_id: str
+    exit_code: int | None = None
+    """Negative: the number of the signal that killed it."""
+    restart_in_s: float | None = None
+
+
+def restart_wait_s(quick_deaths: int) -> float:
+    """How long to wait after the n-th young death in a row (from 1); 0 deaths: the minimum."""
+    return min(RESTART_S_MIN * 2.0 ** max(0, quick_deaths - 1), RESTART_S_MAX)
+
+
+class Supervisor:
+    """Keeps `count` processes running until told to stop.
+
+    `command` makes the command line of a process run, given its run id. `settle` ends what a dead
+    run left open, given its run id; it may raise `KafkaException`, which is reported.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        command: Callable[[str], Sequence[str]],
+        *,
+        tell: Callable[[ProcessEvent], None],
+        settle: Callable[[str], None],
+        stop_s_max: float,
+    ) -> None:
+        self._count = count
+        self._command = command
+        self._tell = tell
+        self._settle = settle
+        self._stop_s_max = stop_s_max
+        self._quick_deaths = 0
+        self._exit_code = 0
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Returns the exit code: 0 if told to stop, else that of what made it give up."""
+        keepers = [self._keep(place, stop) for place in range(1, self._count + 1)]
+        await asyncio.gather(*keepers)
+        return self._exit_code
+
+    async def _keep(self, place: int, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            run_id = new_run_id()
+            process = await asyncio.create_subprocess_exec(
+                *self._command(run_id), stdin=asyncio.subprocess.DEVNULL, stdout=_STDERR
+            )
+            began = time.monotonic()
+            self._tell(ProcessEvent("started", place, process.pid, run_id))
+            code = await self._until_end(process, stop)
+            if code == 0 or stop.is_set():
+                self._tell(ProcessEvent("ended", place, process.pid, run_id, code))
+                self._exit_code = self._exit_code or abs(code)
+                if code >= 0:
+                    return
+            await self._after_death(place, process.pid, run_id, code, stop,
+                                    lived_s=time.monotonic() - began)
+
+    async def _until_end(self, process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
+        """Wait for its end; once `stop` is set, pass it on and kill what does not drain."""
+        code, _ = await _first(process.wait(), stop.wait())
+        if code is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            code, _ = await _first(process.wait(), asyncio.sleep(self._stop_s_max, result=True))
+        if code is None:
+            _log.error("killed", pid=process.pid, undrained_s=self._stop_s_max)
+            process.kill()
+            code = await process.wait()
+        return int(code)
+
+    async def _after_death(
+        self, place: int, pid: int, run_id: str, code: int, stop: asyncio.Event, *, lived_s: float
+    ) -> None:
+        try:
+            await asyncio.to_thread(self._settle, run_id)
+        except KafkaException as error:
+            _log.warning("unsettled", run_id=run_id, error=str(error))
+        if stop.is_set():
+            return
+        self._quick_deaths = self._quick_deaths + 1 if lived_s < YOUNG_S else 0
+        if code == USAGE or self._quick_deaths >= QUICK_DEATHS_MAX:
+            self._tell(ProcessEvent("gave_up", place, pid, run_id, code))
+            self._exit_code = code if code > 0 else 1
+            stop.set()
+            return
+        wait_s = restart_wait_s(self._quick_deaths)
+        self._tell(ProcessEvent("died", place, pid, run_id, code, wait_s))
+        await _first(stop.wait(), asyncio.sleep(wait_s, result=True))
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of several waits, None for those that were not done when the first was."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return [task.result() if task.done() else None for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
