@@ -1,12 +1,12 @@
 """Projections: folds of the log into state.
 
-    projection       what a projection is; `Stamp`, which last-writer-wins compares
-    folding          the small pieces that folds are made of
-    filters          which envelopes a replay folds
-    agent_state      what the log knows of every agent
-    metrics          S3.18; metrics_columns does the same in columns
-    columnar         record values to columns
-    partition_fold   folding one partition, by rows or in columns
+- projection       what a projection is; `Stamp`, which last-writer-wins compares
+- folding          the small pieces that folds are made of
+- filters          which envelopes a replay folds
+- agent_state      what the log knows of every agent
+- metrics          S3.18; metrics_columns does the same in columns
+- columnar         record values to columns
+- partition_fold   folding one partition, by rows or in columns
 """
 
 from consumers.projections.agent_state import AgentState

@@ -50,7 +50,7 @@ class AgentState(msgspec.Struct, frozen=True):
 
     def apply(self, state: State, record: Record, envelope: Envelope) -> State:
         """Note the envelope with its sender and with every agent it names."""
-        if not is_first_copy(record.topic, record.key, envelope.recipients):
+        if not is_first_copy(record.topic, record.key, envelope.recipients, envelope.reply_to):
             return state
         told = _TOLD.get(envelope.type)
         latest = told(envelope) if told else None

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consumers.projections.projection import Stamp
-from streams.topics import INBOX
+from streams.topics import INBOX, REPLIES
 
 Newest = list[Any]
 """A value behind the stamp that wrote it: `[created_at, …, position, value]`, as CBOR keeps it."""
 
+_COPIED: Final = frozenset({INBOX, REPLIES})
 _STAMP_LENGTH: Final = len(Stamp._fields)
 
 
@@ -51,14 +52,22 @@ def newest(values: Mapping[str, Newest]) -> dict[str, Any]:
     return {key: held[_STAMP_LENGTH] for key, held in sorted(values.items())}
 
 
-def is_per_recipient(topic: str) -> bool:
-    """Whether a topic (full name) holds one copy of a message per recipient, all of one id."""
-    return topic.rpartition(".")[2] == INBOX
+def has_copies(topic: str) -> bool:
+    """Whether a topic (full name) may hold several records of one message (see `routing`)."""
+    return topic.rpartition(".")[2] in _COPIED
 
 
-def is_first_copy(topic: str, key: bytes | None, recipients: Sequence[str]) -> bool:
-    """Whether this record stands for its message: in inboxes, the first recipient's does."""
-    return not is_per_recipient(topic) or not recipients or key == recipients[0].encode()
+def is_first_copy(
+    topic: str, key: bytes | None, recipients: Sequence[str], reply_to: str | None
+) -> bool:
+    """Whether this record stands for its message.
+
+    Inboxes, and replies that name no instance, hold a record per recipient, keyed by it: the
+    first recipient's stands for all.
+    """
+    if len(recipients) < 2 or not has_copies(topic):
+        return True
+    return (reply_to is not None and topic.endswith(REPLIES)) or key == recipients[0].encode()
 
 
 def widen(state: dict[str, Any], span: str, first: int, last: int) -> None:

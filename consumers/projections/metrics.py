@@ -66,7 +66,9 @@ class Metrics(msgspec.Struct, frozen=True):
         """Count one envelope, or what one journal record says."""
         if envelope.type == OUTCOMES_RECORDED:
             _count_outcomes(state, envelope.payload)
-        elif is_first_copy(record.topic, record.key, envelope.recipients):
+        elif is_first_copy(
+            record.topic, record.key, envelope.recipients, envelope.reply_to
+        ):
             state["sent"] += 1
             count(state["by_sender"], envelope.sender)
             count(state["by_type"], envelope.kind.value)

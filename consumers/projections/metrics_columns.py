@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from consumers.projections.columnar import Rows
 from consumers.projections.filters import Filters
-from consumers.projections.folding import count, is_per_recipient, widen
+from consumers.projections.folding import count, has_copies, is_first_copy, widen
 from streams.envelope import ORIGIN
 
 _COUNTED: Final = {"by_sender": "sender", "by_type": "kind", "by_channel": "channel_id"}
@@ -30,8 +30,8 @@ def count_rows(state: dict[str, Any], rows: Rows, filters: Filters) -> None:
     if not table.num_rows:
         return
     state["latest_ms"] = max(state["latest_ms"] or 0, pc.max(times).as_py())
-    if is_per_recipient(rows.topic):
-        mask = _first_copies(table, keys)
+    if has_copies(rows.topic):
+        mask = _first_copies(rows.topic, table, keys)
         table, times = table.filter(mask), times.filter(mask)
     if table.num_rows:
         _count(state, table, times)
@@ -65,11 +65,11 @@ def _accepted(table: pa.Table, filters: Filters) -> pa.Array:
     return mask
 
 
-def _first_copies(table: pa.Table, keys: Sequence[bytes | None]) -> pa.Array:
+def _first_copies(topic: str, table: pa.Table, keys: Sequence[bytes | None]) -> pa.Array:
+    recipients, reply_to = (table.column(name).to_pylist() for name in ("recipients", "reply_to"))
     return pa.array([
-        not names or key == names[0].encode()
-        for key, names in zip(keys, table.column("recipients").to_pylist(), strict=True)
-    ])
+        is_first_copy(topic, *row) for row in zip(keys, recipients, reply_to, strict=True)
+    ], pa.bool_())
 
 
 def _flat(column: Any) -> Any:

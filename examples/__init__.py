@@ -1,0 +1,1 @@
+"""Small things built with agentlog, to read and to start from."""
