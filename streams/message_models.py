@@ -27,10 +27,19 @@ _canonical_json: Final = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 
+INSTANT_FORM: Final = "an ISO 8601 time with its offset, as in 2026-01-31T12:00:00Z"
+
 
 def canonical_json(value: Any) -> str:
     """JSON text with sorted keys and no white space. Raises `ValueError` for NaN and infinity."""
     return "{}" if value == {} else _canonical_json(value)
+
+
+def _calendar(value: Any) -> Any:
+    # pydantic would read a number, and a text of digits, as time since the epoch.
+    if not isinstance(value, str) or value[4:5] != "-":
+        raise ValueError(f"must be {INSTANT_FORM}, not {value!r:.60}")
+    return value
 
 
 def _utc(value: datetime) -> datetime:
@@ -65,7 +74,9 @@ def _value_text(value: Any) -> str | None:
 
 JsonObjectText = Annotated[str, BeforeValidator(_object_text)]
 JsonValueText = Annotated[str | None, BeforeValidator(_value_text)]
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Instant = Annotated[
+    AwareDatetime, Field(strict=False), BeforeValidator(_calendar), AfterValidator(_utc)
+]
 Name = Annotated[str, Field(min_length=1)]
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 Long = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
+from streams.message_models import INSTANT_FORM
+
 SHOWN_MAX: Final = 60
 """Characters of an offending value that are quoted."""
 
@@ -38,7 +40,7 @@ def _limit(words: str, bound: str) -> _Say:
 
 _INTEGER: Final = _must("an integer")
 _OBJECT: Final = _must("an object")
-_TIME: Final = _must("an ISO 8601 time with its offset, as in 2026-01-31T12:00:00Z")
+_TIME: Final = _must(INSTANT_FORM)
 
 _SAY: Final[Mapping[str, _Say]] = {
     "missing": _always("is missing"),
