@@ -84,6 +84,7 @@ class WorkerLoop:
         self._run_id = run_id
         self._tasks: dict[asyncio.Task[None], Ticket[Delivery]] = {}
         self._dispatching = False
+        self._draining = False
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
         self._wake = asyncio.Event()
@@ -106,11 +107,16 @@ class WorkerLoop:
             await asyncio.wait(
                 {committer, stopped, ended}, return_when=asyncio.FIRST_COMPLETED
             )
-            if committer.done():
-                self._fail(committer.exception() or BrokerError("the committer ended"))
         finally:
-            for task in (committer, stopped, ended):
-                task.cancel()
+            stopped.cancel()
+            ended.cancel()
+            # Never cancelled: a commit that is under way must be heard to its end.
+            self._draining = True
+            self._wake.set()
+            try:
+                await committer
+            except Exception as error:  # noqa: BLE001 - raised below, when all is put away
+                self._fail(error)
             await self._drain()
         if self._failure is not None:
             raise self._failure
@@ -313,7 +319,7 @@ class WorkerLoop:
 
     async def _commit_forever(self) -> None:
         linger_s = self._app.commit_linger_ms / 1000
-        while True:
+        while not self._draining:
             idle = False
             try:
                 async with asyncio.timeout(IDLE_COMMIT_S):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -46,6 +47,19 @@ PAUSED_POLL_S: Final = 0.05
 COMMITTED_S_MAX: Final = 40.0
 """Committed positions are stable only when the last owner's transaction is settled (H5): its
 timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit."""
+
+ASK_AGAIN_S: Final = 0.1
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+    }
+)
 
 CONFIG: Final[Mapping[str, Any]] = {
     "group.protocol": "consumer",
@@ -241,9 +255,7 @@ class KafkaSource:
         if not partitions:
             return []
         starts = []
-        for found in self._consumer.committed(list(partitions), timeout=COMMITTED_S_MAX):
-            if found.error is not None:
-                raise KafkaException(found.error)
+        for found in self._ask_committed(list(partitions)):
             position = found.offset
             if position == OFFSET_INVALID:
                 position, _ = self._consumer.get_watermark_offsets(
@@ -251,6 +263,23 @@ class KafkaSource:
                 )
             starts.append(TopicPartition(found.topic, found.partition, position))
         return starts
+
+    def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Ask again while the coordinator moves or a transaction is unsettled, within the bound."""
+        deadline = time.monotonic() + COMMITTED_S_MAX
+        while True:
+            try:
+                found = self._consumer.committed(partitions, timeout=COMMITTED_S_MAX)
+                for one in found:
+                    if one.error is not None:
+                        raise KafkaException(one.error)
+                return found
+            except KafkaException as error:
+                passing = error.args[0].code() in _PASSING or error.args[0].retriable()
+                if not passing or time.monotonic() > deadline:
+                    raise
+                _log.warning("no_committed_positions_yet", error=str(error))
+                self._stopping.wait(ASK_AGAIN_S)
 
     def _tell_assigned(self, starts: Sequence[TopicPartition]) -> None:
         assigned = []

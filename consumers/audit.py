@@ -1,0 +1,194 @@
+"""The audit: what one group did with its topics, re-read from the log and proven.
+
+1. Read the group's journal up to its end now. It says how each record ended and up to where.
+2. Read the source topics: the journal must tile them (`consumers.tiling`).
+3. Read the topics that outputs may be on: nothing lost, duplicated or reordered
+   (`consumers.outputs`).
+
+The journal's end is taken first and the others after it, so whatever a journal record speaks of
+is below the ends that are read. Everything is read committed; nothing needs the group to be idle.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from consumers.journal import OUTCOMES_RECORDED
+from consumers.outcomes import Outcome
+from consumers.outputs import Expectation, OutputCheck, OutputFinding
+from consumers.runs import decode_runs
+from consumers.tiling import Tiling, TilingResult
+from streams.envelope import Envelope
+from streams.errors import DecodeError
+from streams.ports import LogReader
+from streams.record import Partition, Record
+from streams.schemas import Codec
+from streams.topics import CHANNELS, COMMANDS, EVENTS, INBOX, JOURNAL, REPLIES, TASKS, Namespace
+
+OUTPUT_TOPICS: Final = (TASKS, CHANNELS, INBOX, REPLIES, EVENTS, COMMANDS)
+"""Where handlers' envelopes go."""
+
+
+class GroupAudit(msgspec.Struct, frozen=True, kw_only=True):
+    """One group's books. Counts are records; `lost`, `duplicated` and `reordered` must be 0."""
+
+    group: str
+    """Full name."""
+    topics: tuple[str, ...]
+    """Source topics, full names."""
+    accepted: int
+    outcomes: Mapping[str, int]
+    in_flight: int
+    """Accepted and not finished yet."""
+    outputs: int
+    """Records on the log that handlers published."""
+    lost: int
+    """Records without an outcome below the committed position, and expected outputs not there."""
+    duplicated: int
+    reordered: int
+    work_by_run: Mapping[str, int]
+    """Records finished, by the process run that committed them."""
+    tilings: Mapping[str, TilingResult]
+    """By source partition."""
+    findings: tuple[OutputFinding, ...]
+    """The first faults of outputs, in words."""
+
+    @property
+    def clean(self) -> bool:
+        """True if every proof holds."""
+        tiles = not any(result.faults for result in self.tilings.values())
+        return tiles and not (self.lost or self.duplicated or self.reordered)
+
+
+class _Books:
+    """What the journal says about one group."""
+
+    def __init__(self) -> None:
+        self.tilings: dict[Partition, Tiling] = {}
+        self._handled: dict[Partition, list[range]] = {}
+        self._sorted = True
+        self.work_by_run: dict[str, int] = {}
+
+    def add(self, envelope: Envelope) -> None:
+        payload = envelope.payload
+        source = Partition(payload["topic"], payload["partition"])
+        self.tilings.setdefault(source, Tiling()).add(payload)
+        run = envelope.writer or ""
+        for finished in payload["finished"]:
+            runs = list(decode_runs(finished["runs"]))
+            count = sum(len(one) for one in runs)
+            self.work_by_run[run] = self.work_by_run.get(run, 0) + count
+            if finished["outcome"] == Outcome.HANDLED:
+                self._handled.setdefault(source, []).extend(runs)
+                self._sorted = False
+
+    def handled_at(self, source: Partition, position: int) -> bool:
+        """Whether the record there was handled."""
+        if not self._sorted:
+            for runs in self._handled.values():
+                runs.sort(key=_start)
+            self._sorted = True
+        found = self._handled.get(source, ())
+        at = bisect_right(found, position, key=_start) - 1
+        return at >= 0 and position in found[at]
+
+
+def _start(run: range) -> int:
+    return run.start
+
+
+def read_books(reader: LogReader, codec: Codec, namespace: Namespace) -> dict[str, _Books]:
+    """The journal up to now, by group's full name."""
+    books: dict[str, _Books] = {}
+    for record in _records(reader, [namespace.topic(JOURNAL)]):
+        envelope = codec.decode(record.value, record.headers)
+        if envelope.type == OUTCOMES_RECORDED:
+            books.setdefault(envelope.payload["group"], _Books()).add(envelope)
+    return books
+
+
+def audit(
+    reader: LogReader,
+    codec: Codec,
+    namespace: Namespace,
+    *,
+    group: str | None = None,
+    topics: Iterable[str] = (),
+    expect: Expectation | None = None,
+) -> list[GroupAudit]:
+    """Audit one group (its logical name), or every group that has a journal.
+
+    `topics` (logical names) are what the group reads; by default, what its journal speaks of. A
+    group without a journal has everything in flight. `expect` says which outputs must exist.
+    """
+    books = read_books(reader, codec, namespace)
+    sources = [namespace.topic(topic) for topic in topics]
+    if group is not None:
+        full = namespace.group(group)
+        books = {full: books.get(full, _Books())}
+    return [
+        _audit_group(reader, codec, namespace, name, found, sources, expect)
+        for name, found in sorted(books.items())
+    ]
+
+
+def _audit_group(
+    reader: LogReader,
+    codec: Codec,
+    namespace: Namespace,
+    group: str,
+    books: _Books,
+    topics: list[str],
+    expect: Expectation | None,
+) -> GroupAudit:
+    topics = topics or sorted({source.topic for source in books.tilings})
+    check = OutputCheck(expect)
+    visible: dict[Partition, list[int]] = {}
+    for record in _records(reader, topics):
+        visible.setdefault(record.source, []).append(record.position)
+        if books.handled_at(record.source, record.position):
+            check.add_source(record, codec.decode(record.value, record.headers))
+    for record in _records(reader, [namespace.topic(topic) for topic in OUTPUT_TOPICS]):
+        try:
+            check.add_output(record, codec.decode(record.value, record.headers))
+        except DecodeError:
+            continue  # no handler's: those were encoded by us
+    check.finish()
+    tilings = {
+        source: books.tilings.get(source, Tiling()).check(visible.get(source, ()))
+        for source in sorted(books.tilings.keys() | visible.keys())
+    }
+    outcomes: dict[str, int] = {}
+    for result in tilings.values():
+        for outcome, count in result.outcomes.items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+    return GroupAudit(
+        group=group,
+        topics=tuple(topics),
+        accepted=sum(result.accepted for result in tilings.values()),
+        outcomes=outcomes,
+        in_flight=sum(result.in_flight for result in tilings.values()),
+        outputs=check.outputs,
+        lost=check.lost + sum(result.lost for result in tilings.values()),
+        duplicated=check.duplicated,
+        reordered=check.reordered,
+        work_by_run=dict(books.work_by_run),
+        tilings={str(source): result for source, result in tilings.items()},
+        findings=tuple(check.findings),
+    )
+
+
+def _records(reader: LogReader, topics: Iterable[str]) -> Iterator[Record]:
+    """Every visible record of these topics up to now, partition by partition."""
+    names = list(topics)
+    if not names:
+        return
+    starts = reader.starts(names)
+    for source, end in reader.ends(names):
+        for batch in reader.read(source, starts[source], end):
+            yield from batch
+

@@ -1,0 +1,230 @@
+"""Worker processes on real Kafka: killed, drained, rebalanced; the log tells that nothing broke."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+import pytest
+
+from consumers.audit import GroupAudit, audit
+from consumers.worker.processes import ProcessEvent, Supervisor, restart_wait_s
+from streams.envelope import Envelope
+from streams.topics import EVENTS
+from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
+
+APP = "tests.consumers.worker.apps:pipeline"
+
+
+@pytest.fixture
+def bench(kafka: str, namespace: str) -> Bench:
+    """A namespace with its topics."""
+    return Bench(kafka, namespace)
+
+
+class Running:
+    """One `agentlog worker --json` and what it has said so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.events: list[ProcessEvent] = []
+        self._listener = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.events.append(msgspec.json.decode(line, type=ProcessEvent))
+
+    def of(self, kind: str) -> list[ProcessEvent]:
+        return [event for event in self.events if event.event == kind]
+
+    async def stop(self) -> int:
+        """SIGTERM, then its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            await self._listener
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def workers(bench: Bench, processes: int, app: str = APP) -> AsyncIterator[Running]:
+    """`agentlog worker` with so many processes, stopped at the end."""
+    code = "from consumers.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code,
+        "worker", "--app", app, "--processes", str(processes), "--json",
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "AGENTLOG_BOOTSTRAP_SERVERS": bench.servers,
+             "AGENTLOG_NAMESPACE": bench.namespace.name, "AGENTLOG_LOG_LEVEL": "warning"},
+    )
+    running = Running(process)
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            await running.stop()
+
+
+def expectation(envelope: Envelope) -> Mapping[str, int]:
+    """Each hop makes exactly one of the next."""
+    if envelope.type == ASSIGN:
+        return {"agentlog.task.TaskFinished": 1}
+    return {"agentlog.agent.StatusReported": 1}
+
+
+def audited(bench: Bench) -> GroupAudit:
+    (result,) = audit(bench.reader, CODEC, bench.namespace, group="pipeline", expect=expectation)
+    return result
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_killed_in_the_middle_leaves_exactly_one_output_per_input(
+    bench: Bench,
+) -> None:
+    """SIGKILL one of two processes: through two hops nothing is lost, duplicated or reordered."""
+    total = 6_000
+    async with workers(bench, 2) as running:
+        await until(lambda: len(running.of("started")) == 2, "both started")
+        bench.send(assign_task(n, f"key-{n % 97}") for n in range(total))
+        await until(lambda: _writers(bench) == 2, "both had work", every_s=0.2)
+        victim = running.of("started")[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(lambda: bool(running.of("died")), "the death was noticed")
+        await until(lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5,
+                    deadline_s=120)
+        assert await running.stop() == 0
+    (died,) = running.of("died")
+    assert (died.pid, died.exit_code) == (victim.pid, -signal.SIGKILL)
+    assert len(running.of("started")) == 3
+    result = audited(bench)
+    assert (result.lost, result.duplicated, result.reordered) == (0, 0, 0), result.findings
+    assert result.clean
+    assert (result.accepted, result.in_flight, result.outputs) == (2 * total, 0, 2 * total)
+    assert result.outcomes == {"handled": 2 * total}
+    assert len(result.work_by_run) >= 2
+
+
+def _writers(bench: Bench) -> int:
+    """How many process runs have committed something."""
+    return len({envelope.writer for envelope in bench.envelopes("journal")})
+
+
+@contextlib.asynccontextmanager
+async def feeding(bench: Bench) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Keeps sending tasks on 31 keys; awaiting what it yields ends that and tells how many."""
+    enough = asyncio.Event()
+
+    async def feed() -> int:
+        sent = 0
+        while not enough.is_set():
+            wave = [assign_task(n, f"key-{n % 31}") for n in range(sent, sent + 100)]
+            await asyncio.to_thread(bench.send, wave)
+            sent += len(wave)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), 0.1)
+        return sent
+
+    task = asyncio.create_task(feed())
+
+    async def fed() -> int:
+        enough.set()
+        return await task
+
+    try:
+        yield fed
+    finally:
+        await fed()
+
+
+@pytest.mark.timeout(180)
+async def test_members_that_come_and_go_lose_and_repeat_nothing(bench: Bench) -> None:
+    """Rebalances while records run: partitions are settled before they move."""
+    async with workers(bench, 1) as first, feeding(bench) as fed:
+        await until(lambda: _writers(bench) == 1, "one worked", every_s=0.2)
+        async with workers(bench, 2) as second:
+            await until(lambda: _writers(bench) == 3, "all worked", every_s=0.2)
+        assert second.process.returncode == 0
+        total = await fed()
+        await until(lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5,
+                    deadline_s=100)
+    assert first.process.returncode == 0
+    result = audited(bench)
+    assert result.clean, result.findings
+    assert result.outputs == 2 * total
+    by_key: dict[str | None, list[int]] = defaultdict(list)
+    for envelope in bench.envelopes(EVENTS):
+        by_key[envelope.stream_id].append(int(envelope.payload["current_tasks"][0][1:]))
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+
+
+async def test_an_app_that_cannot_be_loaded_is_a_usage_error(bench: Bench) -> None:
+    """Exit code 2 and nothing started."""
+    async with workers(bench, 1, "tests.consumers.worker.apps:nothing") as running:
+        async with asyncio.timeout(60):
+            assert await running.process.wait() == 2
+    assert running.events == []
+
+
+# --- the supervisor alone --------------------------------------------------------------------
+
+
+def supervisor(events: list[ProcessEvent], script: str, settled: list[str]) -> Supervisor:
+    return Supervisor(
+        1,
+        lambda _run: [sys.executable, "-c", script],
+        tell=events.append,
+        settle=settled.append,
+        stop_s_max=1.0,
+    )
+
+
+async def test_a_process_that_keeps_dying_is_restarted_a_bounded_number_of_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each death is told and settled; in the end the supervisor gives up with its exit code."""
+    monkeypatch.setattr("consumers.worker.processes.QUICK_DEATHS_MAX", 3)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MIN", 0.01)
+    events: list[ProcessEvent] = []
+    settled: list[str] = []
+    code = await supervisor(events, "raise SystemExit(3)", settled).run(asyncio.Event())
+    assert code == 3
+    assert [event.event for event in events] == [
+        "started", "died", "started", "died", "started", "gave_up"
+    ]
+    assert settled == [event.run_id for event in events if event.event == "started"]
+
+
+async def test_a_wrong_set_up_is_not_tried_again() -> None:
+    """Exit code 2 means that starting again cannot help."""
+    events: list[ProcessEvent] = []
+    code = await supervisor(events, "raise SystemExit(2)", []).run(asyncio.Event())
+    assert (code, [event.event for event in events]) == (2, ["started", "gave_up"])
+
+
+async def test_a_process_that_does_not_drain_in_time_is_killed() -> None:
+    """And what it left open is settled."""
+    events: list[ProcessEvent] = []
+    settled: list[str] = []
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    stop = asyncio.Event()
+    task = asyncio.create_task(supervisor(events, script, settled).run(stop))
+    await until(lambda: bool(events), "started")
+    await asyncio.sleep(0.5)  # until it ignores SIGTERM
+    stop.set()
+    assert await task != 0
+    assert [(event.event, event.exit_code) for event in events] == [
+        ("started", None), ("ended", -signal.SIGKILL)
+    ]
+    assert settled == [events[0].run_id]
+
+
+def test_waits_grow_to_a_bound() -> None:
+    """Half a second, doubled for each young death in a row, at most 15 s."""
+    assert [restart_wait_s(n) for n in (0, 1, 2, 3, 9)] == [0.5, 0.5, 1.0, 2.0, 15.0]
