@@ -128,6 +128,7 @@ class ProjectionRunner(Generic[S]):
     def _step(self) -> None:
         """Fold what there is, note how far that is, flush if it is time."""
         records: dict[Partition, list[Record]] = {}
+        ends: list[tuple[Partition, int]] = []
         for message in self._consumer.consume(BATCH_RECORDS_MAX, _POLL_S):
             error = message.error()
             if error is None:
@@ -135,11 +136,13 @@ class ProjectionRunner(Generic[S]):
                 records.setdefault(record.source, []).append(record)
             elif error.code() == _END:
                 where = Partition(message.topic() or "", message.partition() or 0)
-                self._pass(where, message.offset() or 0)
+                ends.append((where, message.offset() or 0))
             elif error.code() not in _PASSING:
                 raise BrokerError(f"projection {self.projection.name}: {error.str()}")
         for source, found in records.items():
             self._fold(source, found)
+        for source, end in ends:  # after the records that came with them: an end passes those
+            self._pass(source, end)
         if self._unflushed and (
             self._unflushed >= FLUSH_RECORDS_MAX or time.monotonic() >= self._flush_at
         ):

@@ -3,24 +3,24 @@
     python -m consumers.demo.pods --pod 1 --agents 12 --jobs 200 --seed 7
 
 A job is one correlation id with a few tasks in a row. Each pod draws from its own seed, so a run
-can be repeated. At the end it prints one JSON line: what it published, by kind.
+can be repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sys
-from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from streams.kafka.publisher import Publisher
 
-from consumers.cli.session import Session, connect
 from streams.envelope import Envelope, Kind
+from streams.kafka.publisher import Publisher
+from streams.schemas import Catalogue, Codec
+from streams.settings import Settings
+from streams.topics import Namespace
 
 JOBS_A_WAVE: Final = 10
 TASKS_A_JOB_MAX: Final = 4
@@ -44,6 +44,19 @@ def job(rng: random.Random, pod: int, number: int, agents: list[str]) -> Iterato
         )
     yield _question(boss, rng.choice(agents), pod, number)
     yield _status(boss, correlation)
+
+
+def expected_runs(seed: int, pod: int, agents: int, jobs: int) -> int:
+    """Handler runs that a pod's jobs cause: one per task, per result and per question."""
+    runs = {"agentlog.task.AssignTask": 2, "agentlog.Json": 1}
+    rng, names = random.Random(f"{seed}/{pod}"), agent_names(pod, agents)
+    sent = (envelope for number in range(jobs) for envelope in job(rng, pod, number, names))
+    return sum(runs.get(envelope.type, 0) for envelope in sent)
+
+
+def agent_names(pod: int, agents: int) -> list[str]:
+    """Ids of the agents of one pod."""
+    return [f"agent-{pod}-{n}" for n in range(agents)]
 
 
 def _chat(author: str, channel: str, content: str) -> Envelope:
@@ -75,14 +88,13 @@ def _status(agent: str, current: str) -> Envelope:
 
 
 async def publish_jobs(
-    session: Session, pod: int, agents: int, jobs: int, seed: int, pause_s: float
-) -> Counter[str]:
-    """Publish all jobs in waves; returns how many envelopes of each type were acknowledged."""
-    rng = random.Random(f"{seed}/{pod}")
-    names = [f"agent-{pod}-{n}" for n in range(agents)]
-    published: Counter[str] = Counter()
-    servers, namespace = session.bootstrap_servers, session.namespace
-    async with Publisher(servers, namespace, session.codec, sender=f"pod-{pod}") as publisher:
+    settings: Settings, pod: int, agents: int, jobs: int, seed: int, pause_s: float
+) -> None:
+    """Publish all jobs in waves; each wave is acknowledged before the next."""
+    rng, names = random.Random(f"{seed}/{pod}"), agent_names(pod, agents)
+    servers, namespace = settings.bootstrap_servers or "", Namespace(settings.namespace)
+    codec = Codec(Catalogue.load())
+    async with Publisher(servers, namespace, codec, sender=f"pod-{pod}") as publisher:
         for first in range(0, jobs, JOBS_A_WAVE):
             wave = [
                 envelope
@@ -90,9 +102,7 @@ async def publish_jobs(
                 for envelope in job(rng, pod, number, names)
             ]
             await publisher.publish_many(wave)
-            published.update(envelope.type for envelope in wave)
             await asyncio.sleep(pause_s)
-    return published
 
 
 def main(
@@ -100,11 +110,10 @@ def main(
     agents: Annotated[int, typer.Option()] = 12,
     jobs: Annotated[int, typer.Option()] = 200,
     seed: Annotated[int, typer.Option()] = 1,
-    pause_s: Annotated[float, typer.Option()] = 0.1,
+    pause_s: Annotated[float, typer.Option()] = 0.2,
 ) -> None:
     """Run one pod."""
-    published = asyncio.run(publish_jobs(connect(), pod, agents, jobs, seed, pause_s))
-    sys.stdout.write(msgspec.json.encode(published).decode() + "\n")
+    asyncio.run(publish_jobs(Settings(), pod, agents, jobs, seed, pause_s))
 
 
 if __name__ == "__main__":

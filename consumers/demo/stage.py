@@ -28,10 +28,8 @@ class Actor:
 
     name: str
     process: subprocess.Popen[bytes]
-    output: Path
-    """Its stdout."""
     log: Path
-    """Its stderr."""
+    """Its stdout and stderr."""
 
 
 class Stage:
@@ -44,16 +42,16 @@ class Stage:
 
     def start(self, name: str, *arguments: str) -> Actor:
         """Start `python -m <arguments>`."""
-        output, log = self.folder / f"{name}.out", self.folder / f"{name}.log"
-        with output.open("wb") as out, log.open("wb") as err:
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 (our own modules)
                 [sys.executable, "-m", *arguments],
-                stdout=out,
-                stderr=err,
+                stdout=output,
+                stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
             )
-        actor = Actor(name, process, output, log)
+        actor = Actor(name, process, log)
         self._actors.append(actor)
         return actor
 

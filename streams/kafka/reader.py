@@ -45,6 +45,9 @@ IDLE_CONSUMERS_MAX: Final = 4
 """Consumers kept warm between reads."""
 
 _POLL_S: Final = 0.2
+_FILL_S: Final = 0.005
+"""How long a batch that has begun waits to be filled: the client waits for all that it is asked
+for, and most partitions hold less than a full batch."""
 _BULK: Final[Mapping[str, Any]] = {
     "group.id": "agentlog-reader",  # the client insists; assign and no commit make no member
     "isolation.level": "read_committed",
@@ -54,7 +57,8 @@ _BULK: Final[Mapping[str, Any]] = {
     "enable.partition.eof": True,
     "queued.min.messages": 1_000_000,
     "queued.max.messages.kbytes": QUEUED_KBYTES_MAX,
-    "fetch.wait.max.ms": 50,
+    # The next read waits for the last fetch of the one before, which has nothing to wait for.
+    "fetch.wait.max.ms": 5,
     "check.crcs": True,
 }
 # The client spells the codes of its own errors with an underscore.
@@ -75,6 +79,15 @@ _PASSING: Final = frozenset({
     KafkaError._RESOLVE,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
 })
+# A broker that just started, or an election: the next answer is another one.
+_MOVING: Final = frozenset({
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+})
+_ASK_AGAIN_S: Final = 0.1
 
 
 class KafkaLogReader:
@@ -123,6 +136,9 @@ class KafkaLogReader:
         consumer = self._idle.pop() if self._idle else self._consumer()
         try:
             consumer.assign([TopicPartition(source.topic, source.index, start)])
+            # The client looks for the leaders of a topic that is new to it once a second; asked
+            # for the topic, it finds them at once (measured: 0.95 s against 2 ms).
+            consumer.list_topics(source.topic, self._silence_s_max)
             yield from self._read(consumer, source, start, end)
             consumer.unassign()
         except KafkaException as error:
@@ -152,7 +168,7 @@ class KafkaLogReader:
     ) -> Iterator[FetchedBatch]:
         position, heard_at = start, time.monotonic()
         while position < end:
-            got = consumer.consume(BATCH_RECORDS_MAX, _POLL_S)
+            got = _batch(consumer)
             messages = [message for message in got if message.error() is None]
             passed = self._passed(consumer, source, position, got, messages)
             if passed > position:
@@ -229,25 +245,36 @@ class KafkaLogReader:
     def _positions(
         self, partitions: Sequence[Partition], spec: OffsetSpec
     ) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        answers = self._admin.list_offsets(
-            {TopicPartition(part.topic, part.index): spec for part in partitions},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._silence_s_max,
-        )
-        return {
-            Partition(where.topic, where.partition):
-                self._answer(future, f"{where.topic}[{where.partition}]").offset
-            for where, future in answers.items()
-        }
+        """The position that `spec` means on each partition; asks again while leaders move."""
+        found: dict[Partition, int] = {}
+        deadline = time.monotonic() + self._silence_s_max
+        while missing := [part for part in partitions if part not in found]:
+            answers = self._admin.list_offsets(
+                {TopicPartition(part.topic, part.index): spec for part in missing},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=self._silence_s_max,
+            )
+            for where, future in answers.items():
+                part = Partition(where.topic, where.partition)
+                passing = _MOVING if time.monotonic() < deadline else frozenset[int]()
+                answer = self._answer(future, str(part), passing)
+                if answer is not None:
+                    found[part] = answer.offset
+            if len(found) < len(partitions):
+                time.sleep(_ASK_AGAIN_S)
+        return found
 
-    def _answer(self, future: Future[Any], what: str) -> Any:
+    def _answer(
+        self, future: Future[Any], what: str, passing: frozenset[int] = frozenset()
+    ) -> Any:
+        """The answer, or None for an error that is about to pass."""
         try:
             return future.result(timeout=self._silence_s_max + 5)
         except FutureTimeout as error:
             raise self._broker_error(f"no answer about {what}", error) from error
         except KafkaException as error:
+            if error.args[0].code() in passing:
+                return None
             if error.args[0].code() in _MISSING:
                 raise LogError(
                     f"{what} does not exist; `agentlog topics apply` creates the topics"
@@ -259,6 +286,11 @@ class KafkaLogReader:
 
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
+
+
+def _batch(consumer: Consumer) -> list[Message]:
+    first = consumer.consume(1, _POLL_S)
+    return [*first, *consumer.consume(BATCH_RECORDS_MAX - 1, _FILL_S)] if first else first
 
 
 def _position(message: Message) -> int:

@@ -1,0 +1,65 @@
+"""What must hold at the end of the demo, checked on the log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from consumers.audit import GroupAudit, audit
+from consumers.demo.fleet import app
+from streams.envelope import Envelope, Kind
+from streams.ports import LogReader
+from streams.schemas import Codec
+from streams.topics import Namespace
+
+DIFFERENCES_SHOWN_MAX: Final = 10
+
+_CAUSES: Final[Mapping[Kind, Mapping[str, int]]] = {
+    Kind.TASK_ASSIGNMENT: {"agentlog.task.TaskFinished": 1},
+    Kind.TASK_RESULT: {"agentlog.chat.MessagePosted": 1},
+    Kind.REQUEST: {"agentlog.Json": 1},
+}
+"""How many outputs of which type each handled envelope must have caused."""
+
+
+def expected_outputs(envelope: Envelope) -> Mapping[str, int]:
+    """What the fleet's handlers owe for one envelope."""
+    return _CAUSES.get(envelope.kind, {})
+
+
+def audit_fleet(reader: LogReader, codec: Codec, namespace: Namespace) -> GroupAudit:
+    """The fleet's books, with its outputs counted against what it owed."""
+    (found,) = audit(
+        reader, codec, namespace, group=app.name, topics=app.topics, expect=expected_outputs
+    )
+    return found
+
+
+def tiling_faults(audited: GroupAudit) -> list[str]:
+    """Gaps, overlaps, phantoms and broken chains of the journal, in words."""
+    return [
+        f"{source}@{fault.position} {fault.detail} ({fault.kind})"
+        for source, tiling in audited.tilings.items()
+        for fault in tiling.faults
+    ]
+
+
+def differences(oracle: Mapping[str, Any], view: Mapping[str, Any]) -> list[str]:
+    """The first places where two JSON documents differ, by path."""
+    found = _differences("", oracle, view)
+    shown = found[:DIFFERENCES_SHOWN_MAX]
+    if len(found) > len(shown):
+        shown.append(f"and {len(found) - len(shown)} more")
+    return shown
+
+
+def _differences(path: str, oracle: Any, found: Any) -> list[str]:
+    if isinstance(oracle, Mapping) and isinstance(found, Mapping):
+        return [
+            difference
+            for key in sorted({*oracle, *found})
+            for difference in _differences(
+                f"{path}.{key}".lstrip("."), oracle.get(key), found.get(key)
+            )
+        ]
+    return [] if oracle == found else [f"{path}: the oracle says {oracle!r}, replay {found!r}"]
