@@ -6,19 +6,22 @@ has under way.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -39,6 +42,7 @@ from streams.topics import TOPICS, Namespace, Topic
 ANSWER_S_MAX: Final = 30.0
 """Seconds within which the controller must have answered."""
 
+_POLL_S: Final = 0.02
 _T = TypeVar("_T")
 
 
@@ -94,12 +98,14 @@ class TopicAdmin:
         self._grow([action for action in todo.actions if isinstance(action, GrowPartitions)])
         self._alter([action for action in todo.actions if isinstance(action, AlterConfig)])
 
-    def provision(self, namespace: Namespace) -> tuple[Action, ...]:
+    def provision(
+        self, namespace: Namespace, catalogue: Mapping[str, Topic] = TOPICS
+    ) -> tuple[Action, ...]:
         """Create what is missing of the namespace's topics, and change nothing else.
 
         Returns what was created. For commands and tests that may be the first to come.
         """
-        todo = self.plan(namespace)
+        todo = self.plan(namespace, catalogue)
         missing = tuple(action for action in todo.actions if isinstance(action, CreateTopic))
         self._create(missing)
         return missing
@@ -118,11 +124,13 @@ class TopicAdmin:
         if new:
             self._each(self._client.create_topics(new),
                        harmless=frozenset({KafkaError.TOPIC_ALREADY_EXISTS}))
+            self._await({topic.topic: 1 for topic in new})
 
     def _grow(self, wanted: Iterable[GrowPartitions]) -> None:
         new = [NewPartitions(action.topic, action.after) for action in wanted]
         if new:
             self._each(self._client.create_partitions(new))
+            self._await({topic.topic: topic.new_total_count for topic in new})
 
     def _alter(self, wanted: Iterable[AlterConfig]) -> None:
         resources = [
@@ -135,9 +143,37 @@ class TopicAdmin:
         if resources:
             self._each(self._client.incremental_alter_configs(resources))
 
+    def _await(self, partitions: Mapping[str, int]) -> None:
+        """Wait until these topics have so many partitions, and the leader of each serves it.
+
+        The controller answers before that; who publishes or reads at once would be sent away.
+        """
+        give_up_at_s = time.monotonic() + ANSWER_S_MAX
+        while not self._served(partitions):
+            if time.monotonic() > give_up_at_s:
+                raise BrokerError(
+                    f"Kafka at {self._servers} took the topics {', '.join(sorted(partitions))} "
+                    f"but has no leaders for them after {ANSWER_S_MAX:g} s"
+                )
+            time.sleep(_POLL_S)
+
+    def _served(self, partitions: Mapping[str, int]) -> bool:
+        known = self._metadata().topics
+        if any(name not in known or len(known[name].partitions) < count
+               for name, count in partitions.items()):
+            return False
+        # Only the leader itself answers for offsets; metadata names it before it knows.
+        asked = {TopicPartition(name, index): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+                 for name in partitions for index in known[name].partitions}
+        answers = self._client.list_offsets(asked, request_timeout=ANSWER_S_MAX)
+        return all(future.exception(timeout=ANSWER_S_MAX) is None for future in answers.values())
+
     def _names(self) -> list[str]:
+        return list(self._metadata().topics)
+
+    def _metadata(self) -> ClusterMetadata:
         try:
-            return list(self._client.list_topics(timeout=ANSWER_S_MAX).topics)
+            return self._client.list_topics(timeout=ANSWER_S_MAX)
         except KafkaException as error:
             raise self._unanswered(error) from error
 

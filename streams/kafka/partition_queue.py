@@ -94,7 +94,7 @@ class PartitionQueue:
         self._sealed: deque[Batch] = deque()
         self._outstanding: asyncio.Future[Any] | None = None
         self._sender: asyncio.Task[None] | None = None
-        self._full: asyncio.Future[None] | None = None
+        self._woken: asyncio.Future[None] | None = None
         self._hurry = False
 
     def append(self, key: bytes, value: bytes, headers: list[Header]) -> tuple[Batch, int]:
@@ -105,8 +105,7 @@ class PartitionQueue:
             if index is not None:
                 return batch, index
             self._sealed.append(batch)
-            if self._full is not None and not self._full.done():
-                self._full.set_result(None)
+            self._wake()
         batch = self._opened()
         index = batch.append(key, value, headers)
         assert index is not None  # an empty batch takes a record of any size
@@ -115,6 +114,7 @@ class PartitionQueue:
     def hurry(self) -> None:
         """Do not linger any more: the publisher is closing."""
         self._hurry = True
+        self._wake()
 
     def abandon(self) -> None:
         """Give up what was not acknowledged: the publisher has closed."""
@@ -146,15 +146,23 @@ class PartitionQueue:
     async def _next(self) -> Batch | None:
         """The next batch that should leave; None when there is none."""
         if not self._sealed and self._outstanding is None and self._open is not None:
-            await asyncio.sleep(0 if self._hurry else self._linger_s)
+            await self._wait(timeout_s=0 if self._hurry else self._linger_s)
         while not self._sealed and self._outstanding is not None:
-            self._full = self._loop.create_future()
-            await asyncio.wait([self._outstanding, self._full],
-                               return_when=asyncio.FIRST_COMPLETED)
+            await self._wait(self._outstanding)
         if self._sealed:
             return self._sealed.popleft()
         batch, self._open = self._open, None
         return batch
+
+    async def _wait(self, *others: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+        """Wait for one of these, or until a batch is full or the publisher closes."""
+        self._woken = self._loop.create_future()
+        await asyncio.wait([self._woken, *others], timeout=timeout_s,
+                           return_when=asyncio.FIRST_COMPLETED)
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     async def _send(self, batch: Batch) -> None:
         batch.builder.close()
