@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -12,7 +13,8 @@ import typer
 from rich.markup import escape
 
 from consumers.cli.output import emit_line, stdout
-from consumers.cli.session import Session, connect
+from consumers.cli.session import connect
+from streams.session import Session
 from streams.envelope import Envelope
 from streams.errors import ConfigurationError, DecodeError
 from streams.headers import rfc3339
@@ -82,14 +84,15 @@ async def _tail(
     with KafkaLogReader(session.bootstrap_servers) as reader:
         spans = resolve(reader, session.namespace.topics(names), start, end)
     shown = 0
-    async for sighting in watch(session.bootstrap_servers, session.codec, spans, wanted):
-        if json_:
-            emit_line(_document(sighting))
-        else:
-            _print(sighting)
-        shown += 1
-        if limit is not None and shown >= limit:
-            break
+    async with aclosing(watch(session.bootstrap_servers, session.codec, spans, wanted)) as seen:
+        async for sighting in seen:
+            if json_:
+                emit_line(_document(sighting))
+            else:
+                _print(sighting)
+            shown += 1
+            if limit is not None and shown >= limit:
+                break
 
 
 def _document(sighting: Sighting) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Read-committed; order holds within a partition, and what one fetch brings is sho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -81,7 +81,7 @@ async def tail(
     codec: Codec,
     spans: Mapping[Partition, Span],
     wanted: Filter | None = None,
-) -> AsyncIterator[Sighting]:
+) -> AsyncGenerator[Sighting, None]:
     """The records of these spans that fit; ends when every span with an end is read.
 
     Raises `BrokerError` if no broker answers, `LogError` if a position is gone.

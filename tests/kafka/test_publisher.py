@@ -231,6 +231,7 @@ async def test_closing_flushes_and_a_closed_publisher_refuses(
 ) -> None:
     publisher = Publisher(kafka, topics, CODEC, sender="s", linger_ms=60_000)
     await publisher.start()
+    publisher._announced.add(CODEC.catalogue.type("agentlog.task.AssignTask").schema_id)
     waiting = asyncio.create_task(publisher.publish(task("c")))
     await pending(publisher, 1)
     await asyncio.wait_for(publisher.close(), timeout=30)
