@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
@@ -10,14 +11,12 @@ import msgspec
 import structlog
 
 from consumers.outcomes import Output
+from streams import outgoing
 from streams.envelope import Envelope, Kind
-from streams.errors import EnvelopeTooLarge
-from streams.headers import record_headers
 from streams.identity import derived_id
 from streams.kafka.schema_topic import schema_record
 from streams.ports import Clock
 from streams.record import Record
-from streams.routing import route
 from streams.schemas import Codec
 from streams.topics import INBOX, SCHEMAS, Namespace
 
@@ -54,12 +53,19 @@ class Outbox:
         self.codec = codec
         self.clock = clock
         self.app_name = app_name
-        self.record_bytes_max = record_bytes_max
         self.types_used: set[str] = set()
         """Payload types of all envelopes so far: their schemas must be on the log with them."""
         self._topics: dict[str, str] = {}
         self._namespace = namespace
         self._inbox = namespace.topic(INBOX)
+        self._outgoing = outgoing.Outbox(
+            codec,
+            sender=app_name,
+            clock=clock,
+            rng=random.Random(0),
+            record_bytes_max=record_bytes_max,
+            namespace=namespace,
+        )
 
     def agent_of(self, record: Record, envelope: Envelope) -> str:
         """Who a record is handled as: the inbox's owner, the only recipient, else the app."""
@@ -69,29 +75,29 @@ class Outbox:
             return envelope.recipients[0]
         return self.app_name
 
+    def kind_of(self, envelope: Envelope) -> Kind:
+        """The envelope's kind, else its type's own. Raises `UnknownType`."""
+        if envelope.kind is not Kind.UNKNOWN:
+            return envelope.kind
+        return self.codec.catalogue.type(envelope.type).kind
+
     def records(self, envelope: Envelope) -> list[Output]:
         """The records of a stamped envelope, one per route, encoded and checked.
 
         Raises the `EnvelopeError` that says what is wrong; nothing is kept then.
         """
-        value = self.codec.encode(envelope)
-        headers = record_headers(envelope)
-        header_bytes = sum(len(name) + len(data) for name, data in headers)
-        outputs = []
-        for logical, key in route(envelope):
-            topic = self._topics.get(logical)
-            if topic is None:
-                topic = self._topics[logical] = self._namespace.topic(logical)
-            size = len(key) + len(value) + header_bytes
-            if size > self.record_bytes_max:
-                raise EnvelopeTooLarge(envelope.id, topic, size, self.record_bytes_max)
-            outputs.append(Output(topic, key, value, headers))
+        ready = self._outgoing.prepare(envelope)
         self.types_used.add(envelope.type)
-        return outputs
+        return [
+            Output(self._full(logical), key, ready.value, ready.headers)
+            for logical, key in ready.routes
+        ]
 
-    def journal_records(self, envelope: Envelope) -> list[Output]:
-        """The records of a journal envelope, whose kind is its type's."""
-        return self.records(envelope.with_(kind=self.codec.catalogue.type(envelope.type).kind))
+    def _full(self, logical: str) -> str:
+        topic = self._topics.get(logical)
+        if topic is None:
+            topic = self._topics[logical] = self._namespace.topic(logical)
+        return topic
 
     def schema_record(self, type_name: str) -> Output:
         """The record that announces a payload type's writer schema on the `schemas` topic."""
@@ -174,14 +180,13 @@ class Context:
                 f"{self.record}; await it inside the handler"
             )
         source, record, outbox = self.envelope, self.record, self._outbox
-        kind = envelope.kind
         stamped: Envelope = msgspec.structs.replace(
             envelope,
             id=derived_id(
                 record.appended_at_ms, record.topic, record.partition, record.position,
                 self.handler, self._published,
             ),
-            kind=outbox.codec.catalogue.type(envelope.type).kind if kind is Kind.UNKNOWN else kind,
+            kind=outbox.kind_of(envelope),
             sender=envelope.sender or self.agent,
             causation_id=source.id,
             correlation_id=envelope.correlation_id or source.correlation_id or source.id,

@@ -363,7 +363,9 @@ class WorkerLoop:
             for envelope in journal_envelopes(
                 self._group, part.commit, writer=self._run_id, now_us=now_us
             ):
-                outputs += self._outbox.journal_records(envelope)
+                outputs += self._outbox.records(
+                    envelope.with_(kind=self._outbox.kind_of(envelope))
+                )
             _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
                 part.commit.prefix_to
             )

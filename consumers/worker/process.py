@@ -22,18 +22,11 @@ from consumers.app import App
 from consumers.context import add_record_ids
 from consumers.references import load_reference
 from consumers.worker.worker import Worker
-from streams.errors import AgentlogError, BrokerError, ConfigurationError
-from streams.kafka.schema_topic import SchemaTopic
-from streams.schemas import Catalogue, Codec
+from streams.errors import AgentlogError, ConfigurationError
+from streams.session import read_settings, session_on
 from streams.settings import Settings
-from streams.topics import Namespace
 
 PARENT_POLL_S: Final = 1.0
-_EXIT_CODES: Final[tuple[tuple[type[AgentlogError], int], ...]] = (
-    (ConfigurationError, 2),
-    (BrokerError, 3),
-    (AgentlogError, 1),
-)
 
 
 def configure_logs(level: str) -> None:
@@ -70,14 +63,12 @@ async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | N
         raise ConfigurationError("AGENTLOG_BOOTSTRAP_SERVERS is not set; start workers with "
                                  "`agentlog worker`")
     stop = stop_on_signals()
-    namespace = Namespace(settings.namespace)
-    folders = [settings.schemas_dir] if settings.schemas_dir else []
-    schemas = SchemaTopic(settings.bootstrap_servers, namespace)
+    session = session_on(settings.bootstrap_servers, settings)
     worker = Worker(
         app,
-        settings.bootstrap_servers,
-        namespace,
-        Codec(Catalogue.load(*folders), [schemas]),
+        session.bootstrap_servers,
+        session.namespace,
+        session.codec,
         run_id=run_id,
         record_bytes_max=settings.record_bytes_max,
     )
@@ -105,14 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--app", required=True)
     parser.add_argument("--run-id", default="")
     given = parser.parse_args(arguments)
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     try:
         app = load_reference(given.app, App)
         asyncio.run(run(app, settings, run_id=given.run_id, parent=os.getppid()))
     except AgentlogError as error:
         structlog.get_logger("agentlog.worker").error("worker_ended", error=str(error))
-        return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+        return error.exit_code
     return 0
 
 
