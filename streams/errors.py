@@ -21,13 +21,20 @@ way out.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class AgentlogError(Exception):
     """Base of every error that Agentlog raises on purpose."""
 
+    exit_code: ClassVar[int] = 1
+    """What a command that ends with it returns."""
+
 
 class ConfigurationError(AgentlogError):
-    """A setting, a name or a `MODULE:NAME` reference is wrong. CLI exit code 2."""
+    """A setting, a name or a `MODULE:NAME` reference is wrong."""
+
+    exit_code = 2
 
 
 class EnvelopeError(AgentlogError):
@@ -109,7 +116,9 @@ class PublishError(AgentlogError):
 
 
 class BrokerError(AgentlogError):
-    """No Kafka to talk to, or the embedded one could not be started. CLI exit code 3."""
+    """No Kafka to talk to, or the embedded one could not be started."""
+
+    exit_code = 3
 
 
 class LogError(AgentlogError):
@@ -117,4 +126,4 @@ class LogError(AgentlogError):
 
 
 class ProofFailed(AgentlogError):
-    """What replay rebuilt is not what ran. CLI exit code 1."""
+    """What replay rebuilt is not what ran."""

@@ -10,10 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.session import read_settings
 from consumers.demo.report import show
 from consumers.demo.run import HISTORY, Plan, run
 from streams.errors import ProofFailed
+from streams.session import read_settings
 
 _DEFAULTS = Plan()
 

@@ -1,9 +1,8 @@
-"""The root command: every family under one name, every error with its exit code."""
+"""The root command: every family under one name, every error as one sentence."""
 
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 import typer
 
@@ -20,15 +19,7 @@ from consumers.cli import (
     worker,
 )
 from consumers.cli.output import stderr
-from streams.errors import AgentlogError, BrokerError, ConfigurationError
-
-EXIT_FAILED: Final = 1
-EXIT_CODES: Final[tuple[tuple[type[AgentlogError], int], ...]] = (
-    (ConfigurationError, 2),
-    (BrokerError, 3),
-    (AgentlogError, EXIT_FAILED),
-)
-"""The first class that fits decides."""
+from streams.errors import AgentlogError
 
 app = typer.Typer(
     name="agentlog",
@@ -55,6 +46,6 @@ def main() -> None:
         app()
     except AgentlogError as error:
         stderr.print(f"agentlog: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

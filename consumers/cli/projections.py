@@ -11,11 +11,12 @@ import typer
 
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.replay import AsJson, load_projection
-from consumers.cli.session import connect, read_settings
+from consumers.cli.session import connect
 from consumers.cli.views import metrics_table, plain_table, state_table
 from consumers.live import ProjectionRunner
 from consumers.state_store import SqlStateStore, live_snapshot
 from streams.digest import digest
+from streams.session import read_settings
 from streams.topics import Namespace
 
 app = typer.Typer(help="Keep a projection's state live.", no_args_is_help=True)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from consumers.cli.output import emit, stderr
-from consumers.cli.session import Session, connect
+from consumers.cli.session import connect
 from streams.errors import ProofFailed
 from streams.imports import Importer, ImportResult, Phase, Progress, Source
 from streams.kafka.admin import TopicAdmin
@@ -21,6 +21,7 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.reader import KafkaLogReader
 from streams.outgoing import Outbox
 from streams.ports import SystemClock
+from streams.session import Session
 
 BAD_LINES_SHOWN_MAX: Final = 50
 """Bad lines named on stderr; `--json` has them all."""

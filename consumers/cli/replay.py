@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.session import Session, connect, load_catalogue
+from consumers.cli.session import connect
 from consumers.cli.views import metrics_table, plain_table, state_table
 from consumers.projections import AgentState, Filters, Metrics, Projection
 from consumers.references import load_reference
@@ -22,6 +22,7 @@ from streams.kafka.reader import KafkaLogReader
 from streams.kafka.schema_topic import SchemaTopic
 from streams.moments import resolve_at
 from streams.schemas import Codec
+from streams.session import Session, load_catalogue
 from streams.settings import Settings
 from streams.topics import Namespace
 

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from consumers.cli.output import emit, stdout
-from consumers.cli.session import load_catalogue, read_settings
 from streams.errors import ProofFailed
 from streams.schemas import EventType
 from streams.schemas.catalogue import builtin_folder, update_lock
+from streams.session import load_catalogue, read_settings
 
 app = typer.Typer(no_args_is_help=True, help="Event types, their schemas and ids.")
 

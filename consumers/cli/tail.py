@@ -14,7 +14,6 @@ from rich.markup import escape
 
 from consumers.cli.output import emit_line, stdout
 from consumers.cli.session import connect
-from streams.session import Session
 from streams.envelope import Envelope
 from streams.errors import ConfigurationError, DecodeError
 from streams.headers import rfc3339
@@ -23,6 +22,7 @@ from streams.kafka.tail import Filter, Sighting
 from streams.kafka.tail import tail as watch
 from streams.messages import payload_json
 from streams.ranges import Bound, parse_bound, parse_range, resolve
+from streams.session import Session
 from streams.topics import AGENT_TOPICS, TOPICS
 
 DEFAULT_FROM: Final = "-10"

@@ -8,10 +8,11 @@ import typer
 from rich.table import Table
 
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.session import connect, read_settings
+from consumers.cli.session import connect
 from streams.errors import ConfigurationError, ProofFailed
 from streams.kafka.admin import TopicAdmin
 from streams.provisioning import Plan
+from streams.session import read_settings
 from streams.strimzi import topic_resources
 from streams.topics import TOPICS, Namespace, Topic
 

@@ -17,10 +17,8 @@ import msgspec
 import typer
 
 from streams.envelope import Envelope, Kind
-from streams.kafka.publisher import Publisher
-from streams.schemas import Catalogue, Codec
+from streams.session import connect, read_settings
 from streams.settings import Settings
-from streams.topics import Namespace
 
 JOBS_A_WAVE: Final = 10
 TASKS_A_JOB_MAX: Final = 4
@@ -92,9 +90,7 @@ async def publish_jobs(
 ) -> None:
     """Publish all jobs in waves; each wave is acknowledged before the next."""
     rng, names = random.Random(f"{seed}/{pod}"), agent_names(pod, agents)
-    servers, namespace = settings.bootstrap_servers or "", Namespace(settings.namespace)
-    codec = Codec(Catalogue.load())
-    async with Publisher(servers, namespace, codec, sender=f"pod-{pod}") as publisher:
+    async with connect(settings).publisher(sender=f"pod-{pod}") as publisher:
         for first in range(0, jobs, JOBS_A_WAVE):
             wave = [
                 envelope
@@ -113,7 +109,7 @@ def main(
     pause_s: Annotated[float, typer.Option()] = 0.2,
 ) -> None:
     """Run one pod."""
-    asyncio.run(publish_jobs(Settings(), pod, agents, jobs, seed, pause_s))
+    asyncio.run(publish_jobs(read_settings(), pod, agents, jobs, seed, pause_s))
 
 
 if __name__ == "__main__":

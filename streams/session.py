@@ -1,0 +1,93 @@
+"""Sessions: what a process works with, composed from its settings.
+
+session = connect()
+async with session.publisher("agent-1") as publisher:
+await publisher.publish(Envelope(type="agentlog.Json", payload={"json": "{}"}))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from streams.brokers.embedded import Instance
+from streams.brokers.probe import require_reachable
+from streams.brokers.provider import Progress
+from streams.errors import ConfigurationError
+from streams.kafka.publisher import Publisher
+from streams.kafka.schema_topic import SchemaTopic
+from streams.schemas import Catalogue, Codec
+from streams.settings import Settings
+from streams.topics import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Kafka that answered, a namespace on it, and the codec of its envelopes.
+
+    The codec knows the catalogue's types, and asks the `schemas` topic for ids it does not know.
+    """
+
+    settings: Settings
+    bootstrap_servers: str
+    namespace: Namespace
+    codec: Codec
+
+    def publisher(self, sender: str = "") -> Publisher:
+        """A publisher with the settings' bounds, for envelopes of `sender` unless they name one."""
+        return Publisher(
+            self.bootstrap_servers,
+            self.namespace,
+            self.codec,
+            sender=sender,
+            pending_max=self.settings.publish_pending_max,
+            record_bytes_max=self.settings.record_bytes_max,
+        )
+
+
+def read_settings() -> Settings:
+    """The environment's settings. Raises `ConfigurationError` that names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"AGENTLOG_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ConfigurationError(problems) from error
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """The built-in types and those of `AGENTLOG_SCHEMAS_DIR`."""
+    return Catalogue.load(*([settings.schemas_dir] if settings.schemas_dir else []))
+
+
+def session_on(bootstrap_servers: str, settings: Settings) -> Session:
+    """A session on a Kafka that is known to be there. Nothing is sent."""
+    namespace = Namespace(settings.namespace)
+    codec = Codec(load_catalogue(settings), [SchemaTopic(bootstrap_servers, namespace)])
+    return Session(settings, bootstrap_servers, namespace, codec)
+
+
+def connect(
+    settings: Settings | None = None,
+    *,
+    progress: Progress | None = None,
+    on_started: Callable[[str], None] = lambda servers: None,  # noqa: ARG005
+) -> Session:
+    """A session on `AGENTLOG_BOOTSTRAP_SERVERS`, else on the embedded Kafka.
+
+    That one is started if it does not run, and stays (`agentlog broker stop` ends it);
+    `on_started` is told where it is. Raises `BrokerError` if no broker answers,
+    `ConfigurationError` if a setting or a schema file is wrong.
+    """
+    settings = settings or read_settings()
+    if settings.bootstrap_servers is not None:
+        require_reachable(settings.bootstrap_servers)
+        return session_on(settings.bootstrap_servers, settings)
+    started = Instance.named().start(keep=True, progress=progress)
+    if not started.found:
+        on_started(started.state.bootstrap_servers)
+    return session_on(started.state.bootstrap_servers, settings)
