@@ -1,0 +1,253 @@
+"""Apps, contexts and references: what a user writes, and what is wrong with it said early."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.app import App
+from consumers.context import Context, Outbox, add_record_ids, current_context
+from consumers.references import load_reference
+from streams.envelope import Envelope, Kind
+from streams.errors import (
+    ConfigurationError,
+    EnvelopeTooLarge,
+    InvalidPayload,
+    UnknownType,
+    Unroutable,
+)
+from streams.identity import derived_id
+from streams.record import Record
+from streams.schemas import Catalogue, Codec
+from streams.topics import Namespace
+
+CODEC = Codec(Catalogue.load())
+NOW_US = 1_800_000_000_000_000
+SOURCE = Envelope(
+    type="agentlog.task.AssignTask",
+    payload={},
+    id="msg-1700000000000-aaaaaaaaa",
+    kind=Kind.TASK_ASSIGNMENT,
+    sender="boss",
+    recipients=("agent-1",),
+    correlation_id="job",
+    created_at=1,
+)
+STATUS = Envelope(
+    type="agentlog.agent.StatusReported", payload={"agent_status": "busy"}, stream_id="s"
+)
+
+
+class FixedClock:
+    """Always the same moment."""
+
+    def now_us(self) -> int:
+        return NOW_US
+
+
+def context(
+    source: Envelope = SOURCE, *, topic: str = "ns.tasks", limit: int = 1_000_000
+) -> Context:
+    outbox = Outbox(
+        CODEC, Namespace("ns"), FixedClock(), app_name="fleet", record_bytes_max=limit
+    )
+    record = Record(topic, 3, 17, 1_750_000_000_000, b"agent-7", b"")
+    return Context(outbox, record, source, {}, "on_it")
+
+
+# --- apps ------------------------------------------------------------------------------------
+
+
+def test_handlers_are_found_by_type_and_star_in_the_order_of_registration() -> None:
+    """A decorated function stays what it was."""
+    app = App("fleet", topics=("tasks",))
+
+    @app.on("A")
+    async def first(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    @app.on()
+    async def second(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    @app.on("A", name="last")
+    async def third(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    assert [handler.name for handler in app.handlers_for("A")] == ["first", "second", "last"]
+    assert [handler.name for handler in app.handlers_for("B")] == ["second"]
+    assert app.handlers[2].function is third
+    assert first is app.handlers[0].function
+
+
+def test_two_handlers_of_one_name_are_refused() -> None:
+    """The name is part of ids: it must be one handler's."""
+    app = App("fleet", topics=("tasks",))
+
+    @app.on("A", name="same")
+    async def first(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="two handlers named same"):
+        app.on("B", name="same")(first)
+
+
+def test_a_handler_must_be_async() -> None:
+    """Said when it is registered, not when the first record comes."""
+
+    def handler(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="not `async def`"):
+        App("fleet", topics=("tasks",)).on("A")(handler)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"topics": ()}, "no topic"),
+        ({"topics": ("tasks", "journal")}, "journal"),
+        ({"running_max": 0}, "at least one"),
+        ({"in_flight_bytes_max": 1}, "in_flight_bytes_max"),
+        ({"commit_linger_ms": -1}, "negative"),
+    ],
+)
+def test_bounds_that_cannot_work_are_refused(wrong: dict[str, Any], said: str) -> None:
+    """The sentence names the app and the way out."""
+    with pytest.raises(ConfigurationError, match=said):
+        App("fleet", **{"topics": ("tasks",), **wrong})
+
+
+# --- contexts --------------------------------------------------------------------------------
+
+
+async def test_publish_stamps_what_the_handler_left_empty() -> None:
+    """Derived id, cause, correlation, time, kind and sender."""
+    ctx = context()
+    first = await ctx.publish(STATUS)
+    second = await ctx.publish(STATUS)
+    assert first.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 0)
+    assert second.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 1)
+    assert (first.causation_id, first.correlation_id) == (SOURCE.id, "job")
+    assert (first.created_at, first.kind, first.sender) == (NOW_US, Kind.STATUS_UPDATE, "agent-1")
+    decoded = [CODEC.decode(output.value, output.headers) for output in ctx.outputs]
+    assert [one.id for one in decoded] == [first.id, second.id]
+    assert [(output.topic, output.key) for output in ctx.outputs] == [("ns.events", b"s")] * 2
+
+
+async def test_publish_keeps_what_the_handler_set() -> None:
+    """Correlation and sender are the handler's to choose; id and cause are not."""
+    sent = await context().publish(STATUS.with_(correlation_id="other", sender="me", id="mine"))
+    assert (sent.correlation_id, sent.sender) == ("other", "me")
+    assert sent.id != "mine"
+
+
+async def test_what_has_no_correlation_starts_one() -> None:
+    """Its id is what its effects belong to."""
+    sent = await context(SOURCE.with_(correlation_id=None)).publish(STATUS)
+    assert sent.correlation_id == SOURCE.id
+
+
+@pytest.mark.parametrize(
+    ("topic", "recipients", "agent"),
+    [
+        ("ns.inbox", ("x", "y"), "agent-7"),
+        ("ns.tasks", ("x",), "x"),
+        ("ns.tasks", ("x", "y"), "fleet"),
+        ("ns.tasks", (), "fleet"),
+    ],
+)
+def test_the_agent_is_the_inbox_owner_the_only_recipient_or_the_app(
+    topic: str, recipients: tuple[str, ...], agent: str
+) -> None:
+    """An inbox record is one recipient's, whoever else got a copy."""
+    assert context(SOURCE.with_(recipients=recipients), topic=topic).agent == agent
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (STATUS.with_(type="agentlog.NoSuch"), UnknownType),
+        (STATUS.with_(payload={"agent_status": 7}), InvalidPayload),
+        (Envelope(type="agentlog.chat.ChannelCleared", payload={}), Unroutable),
+    ],
+)
+async def test_a_refused_envelope_leaves_no_output(
+    wrong: Envelope, error: type[Exception]
+) -> None:
+    """The handler may catch it and go on: ids do not shift."""
+    ctx = context()
+    with pytest.raises((error, InvalidPayload)):
+        await ctx.publish(wrong)
+    assert ctx.outputs == []
+    assert (await ctx.publish(STATUS)).id == derived_id(
+        1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 0
+    )
+
+
+async def test_an_output_that_is_too_large_is_refused() -> None:
+    """It would abort its transaction for ever."""
+    with pytest.raises(EnvelopeTooLarge):
+        await context(limit=300).publish(STATUS.with_(headers={"note": "x" * 500}))
+
+
+async def test_publishing_after_the_handler_ended_is_an_error() -> None:
+    """It could not commit with the record any more."""
+    ctx = context()
+    ctx.end()
+    with pytest.raises(RuntimeError, match="on_it has ended"):
+        await ctx.publish(STATUS)
+
+
+def test_the_idempotency_key_is_stable() -> None:
+    """It does not depend on the attempt or the position."""
+    assert context().idempotency_key == "msg-1700000000000-aaaaaaaaa:on_it"
+
+
+def test_log_lines_carry_the_ids_of_the_run() -> None:
+    """In the handler's task; elsewhere they say nothing of it."""
+    assert add_record_ids(None, "info", {"event": "x"}) == {"event": "x"}
+    token = current_context.set(context())
+    try:
+        event = add_record_ids(None, "info", {"event": "x"})
+    finally:
+        current_context.reset(token)
+    assert event["handler"] == "on_it"
+    assert event["record"] == "ns.tasks[3]@17"
+    assert event["correlation_id"] == "job"
+
+
+# --- references ------------------------------------------------------------------------------
+
+
+def test_a_reference_finds_the_current_folder_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MODULE:NAME, also of a class's attribute."""
+    (tmp_path / "users_own_module.py").write_text("class Box:\n    thing = 7\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    assert load_reference("users_own_module:Box.thing", int) == 7
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("no_colon", "is not MODULE:NAME"),
+        ("no_such_module_here:app", "there is no module"),
+        ("consumers.app:nothing", "has no nothing"),
+        ("consumers.app:EVERY_TYPE", "is a str, not a App"),
+    ],
+)
+def test_a_wrong_reference_says_what_is_wrong(reference: str, said: str) -> None:
+    """A usage error, exit code 2."""
+    with pytest.raises(ConfigurationError, match=said):
+        load_reference(reference, App)
+
+
+def test_a_module_that_cannot_be_imported_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The missing dependency is named, not the user's module."""
+    (tmp_path / "users_broken_module.py").write_text("import no_such_dependency\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="no_such_dependency"):
+        load_reference("users_broken_module:app", App)
