@@ -31,6 +31,9 @@ from streams.schemas.writer_schema import PAYLOAD_FIELD, WriterSchema
 _FRAME: Final = "agentlog_frame"
 _SYNC: Final = bytes(16)
 _MAGIC: Final = b"Obj\x01"
+_BATCH_ROWS: Final = 1024
+_GUARD: Final = b"GUARD"
+"""Frame of the rows behind the last one: see `ColumnDecoder`."""
 
 
 class Rows(NamedTuple):
@@ -62,7 +65,12 @@ class Decoded(NamedTuple):
 class ColumnDecoder:
     """Decodes values of the catalogue's current writer schemas. One thread at a time.
 
-    A context manager: it owns a temporary folder, for DataFusion reads files.
+    arrow-avro never comes back from a block that has bytes left behind its last row (measured,
+    DataFusion 55), and a damaged value leaves some. So the last value is followed by guard rows
+    (the first value under another frame) up to a whole batch, the block claims one row more, and
+    the query stops at that batch's end: it never gets to where it would hang, and a guard that is
+    not in its place tells of the damage. A context manager: it owns a temporary folder, for
+    DataFusion reads files.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -72,7 +80,7 @@ class ColumnDecoder:
         self._headers: dict[bytes, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="agentlog-columns-")
         # One target partition: rows come back in the order that they were written.
-        self._context = SessionContext(SessionConfig().with_target_partitions(1))
+        self._context = SessionContext(SessionConfig().with_target_partitions(1).with_batch_size(_BATCH_ROWS))
         self._blocks = 0
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
@@ -83,7 +91,8 @@ class ColumnDecoder:
         for framing in self._schemas.keys() & set(framings):
             indices = [index for index, found in enumerate(framings) if found == framing]
             joined = b"".join([values[index] or b"" for index in indices])
-            table = self._table(framing, joined, len(indices))
+            first = values[indices[0]] or b""
+            table = self._table(framing, first, joined, len(indices))
             if table is None:
                 rest += indices
             else:
@@ -100,29 +109,33 @@ class ColumnDecoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _table(self, framing: bytes, joined: bytes, count: int) -> pa.Table | None:
+    def _table(
+        self, framing: bytes, first: bytes, joined: bytes, count: int
+    ) -> pa.Table | None:
         """One block's rows; None unless each of them is plainly there."""
+        total = -(-(count + 1) // _BATCH_ROWS) * _BATCH_ROWS
+        guards = (_GUARD + first[PREFIX_LENGTH:]) * (total - count)
         self._blocks += 1
         path = Path(self._folder.name) / f"{self._blocks}.avro"
         with path.open("wb") as file:
             file.write(self._header(framing))
-            file.write(_zigzag(count) + _zigzag(len(joined)))
+            file.write(_zigzag(total + 1) + _zigzag(len(joined) + len(guards)))
             file.write(joined)
+            file.write(guards)
             file.write(_SYNC)
         try:
             names = [_FRAME, *sorted(self._schemas[framing].prefix_names)]
-            batches = self._context.read_avro(str(path)).select(*names).collect()
+            batches = self._context.read_avro(str(path)).select(*names).limit(total).collect()
             table = pa.Table.from_batches(batches)
         except Exception:  # noqa: BLE001  # whatever it says, the codec says it better, per record
             return None
         finally:
             path.unlink()
         frames = table.column(_FRAME)
-        if table.num_rows != count or not pc.all(
-            pc.equal(frames, pa.scalar(framing, frames.type))
-        ).as_py():
+        expected = pa.array([framing] * count + [_GUARD] * (total - count), frames.type)
+        if table.num_rows != total or not pc.all(pc.equal(frames, expected)).as_py():
             return None
-        return table.drop_columns([_FRAME])
+        return table.slice(0, count).drop_columns([_FRAME])
 
     def _header(self, framing: bytes) -> bytes:
         found = self._headers.get(framing)

@@ -107,6 +107,8 @@ class ColumnFold(PartitionFold[S]):
 
     def add(self, records: Sequence[Record]) -> None:
         """Hold a batch; fold what is held when it is large enough to be worth it."""
+        if not records:
+            return
         columns = records.columns() if isinstance(records, FetchedBatch) else columns_of(records)
         self._held.append((records, columns))
         self._held_rows += len(records)
