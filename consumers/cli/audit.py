@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Table
 
 from consumers.audit import GroupAudit
 from consumers.audit import audit as audit_groups
 from consumers.cli.output import emit, stdout
 from consumers.cli.session import connect
-from streams.errors import ProofFailed
+from streams.errors import ConfigurationError, ProofFailed
 from streams.kafka.reader import KafkaLogReader
 
 
@@ -28,6 +29,11 @@ def audit(
     session = connect()
     reader = KafkaLogReader(session.bootstrap_servers)
     results = audit_groups(reader, session.codec, session.namespace, group=group)
+    if group is not None and not results[0].tilings:
+        raise ConfigurationError(
+            f"group {group} has no journal in namespace {session.namespace.name}: it has settled "
+            "nothing yet, or has another name; `agentlog audit` lists those that have"
+        )
     if json_:
         emit({"clean": all(one.clean for one in results), "groups": results})
     else:
@@ -54,15 +60,24 @@ def problems_of(result: GroupAudit) -> list[str]:
 
 
 def _table(results: list[GroupAudit]) -> Table:
-    table = Table("group", "accepted", "handled", "skipped", "dead-lettered", "expired",
-                  "in flight", "outputs", "lost", "duplicated", "reordered", "books")
+    """One column per group: few have many, and what counts is read downwards."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("group")
     for one in results:
-        table.add_row(
-            one.group,
-            str(one.accepted),
-            *(str(one.outcomes.get(name, 0))
-              for name in ("handled", "skipped", "dead_lettered", "expired")),
-            *map(str, (one.in_flight, one.outputs, one.lost, one.duplicated, one.reordered)),
-            "clean" if one.clean else "FAULTY",
-        )
+        table.add_column(one.group, justify="right")
+    rows: list[tuple[str, list[int]]] = [
+        ("accepted", [one.accepted for one in results]),
+        *(
+            (f"  {name.replace('_', '-')}", [one.outcomes.get(name, 0) for one in results])
+            for name in ("handled", "skipped", "dead_lettered", "expired")
+        ),
+        ("  in flight", [one.in_flight for one in results]),
+        ("outputs", [one.outputs for one in results]),
+        ("lost", [one.lost for one in results]),
+        ("duplicated", [one.duplicated for one in results]),
+        ("reordered", [one.reordered for one in results]),
+    ]
+    for label, counts in rows:
+        table.add_row(label, *(f"{count:,}" for count in counts))
+    table.add_row("books", *("clean" if one.clean else "[red]faulty[/]" for one in results))
     return table

@@ -12,10 +12,10 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-stderr: Final = Console(stderr=True, highlight=False)
+stderr: Final = Console(stderr=True, highlight=False, emoji=False)
 """For people: progress, notices, errors."""
 
-stdout: Final = Console(highlight=False)
+stdout: Final = Console(highlight=False, emoji=False)
 """For people: results."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from consumers.cli.output import emit, stderr, stdout
@@ -34,11 +35,10 @@ def list_(
         emit({"namespace": namespace.name,
               "topics": [_facts(namespace, topic) for topic in TOPICS.values()]})
     else:
-        table = Table("topic", "key", "partitions", "keeps", "payloads")
+        table = Table("topic", "key", "partitions", "keeps", box=box.SIMPLE_HEAD)
         for topic in TOPICS.values():
             table.add_row(namespace.topic(topic.name), topic.key, str(topic.partitions),
-                          "latest per key" if topic.compacted else "everything",
-                          ", ".join(topic.payloads))
+                          "latest per key" if topic.compacted else "everything")
         stdout.print(table)
 
 
