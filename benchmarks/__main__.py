@@ -1,0 +1,92 @@
+"""`python -m benchmarks`: the figures, measured now.
+
+Exit code 0 if every bar is met, 1 if one is missed (not in a quick run, which is too short to
+judge by).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from benchmarks import codec, dispatch, publish, replay, report
+from benchmarks.figures import Results
+from benchmarks.machine import LOAD_QUIET, this_machine
+from benchmarks.stage import Stage
+from streams.brokers import open_broker
+from streams.settings import Settings
+
+BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
+    "publish": publish.bench,
+    "dispatch": dispatch.bench,
+    "replay": replay.bench,
+    "codec": codec.bench,
+}
+
+_HERE: Final = Path(__file__).parent
+_RESULTS: Final = _HERE / "results.md"
+_NOTES: Final = _HERE / "notes.md"
+
+
+def main() -> int:
+    """Run what the command line names; all of it, if nothing is named."""
+    asked = _parser().parse_args()
+    if asked.write and (asked.names or asked.quick):
+        _say("--write takes a full run: no names, no --quick")
+        return 2
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    machine = this_machine()
+    if not machine.quiet:
+        _say(f"load {machine.load_before[0]:.2f} is not below {LOAD_QUIET}: expect a wide spread")
+    with open_broker(Settings(), temporary=True) as broker:
+        stage = Stage(bootstrap_servers=broker.bootstrap_servers, quick=asked.quick, say=_say)
+        results = []
+        for name in asked.names or BENCHES:
+            _say(name)
+            results.append(BENCHES[name](stage))
+    page = report.markdown(machine, results, _command(), _NOTES.read_text(encoding="utf-8"))
+    if asked.write:
+        _RESULTS.write_text(page, encoding="utf-8")
+    if asked.json:
+        print(msgspec.json.encode(report.as_json(machine, results)).decode())
+    else:
+        print(page)
+    missed = any(ratio.met is False for found in results for ratio in found.ratios)
+    return int(missed and not asked.quick)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=[*BENCHES, []],
+        metavar="name",
+        help=f"which benches: {', '.join(BENCHES)} (default: all)",
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results.md")
+    return parser
+
+
+def _command() -> str:
+    return 'make bench ARGS="--write"'
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

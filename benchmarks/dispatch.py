@@ -1,0 +1,221 @@
+"""dispatch: the worker against a plain consume, decode, call, commit loop, each in one process.
+
+The worker keeps order per key, runs handlers concurrently, and commits outputs, journal and
+positions in one transaction. The loop calls a function for one record after the other, in batches;
+without outputs it just commits its positions (at least once), with outputs it commits both in a
+transaction, as the worker does. Each is timed from its first record until it has left its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+from confluent_kafka import Consumer, Message, Producer
+
+from benchmarks.figures import Results, ratio
+from benchmarks.fill import fill
+from benchmarks.history import history
+from benchmarks.plain import plain_headers, plain_reader, plain_schemas, plain_value
+from benchmarks.rounds import Contender, alternate
+from benchmarks.stage import Stage, open_codec
+from consumers.app import App
+from consumers.context import Context
+from consumers.worker import Worker
+from consumers.worker.commit import CONFIG as TRANSACTIONS
+from streams.envelope import Envelope
+from streams.identity import message_id
+from streams.kafka.configs import SILENT
+from streams.schemas import Codec
+from streams.topics import EVENTS, JOURNAL, SCHEMAS, TASKS, Namespace
+
+BATCH: Final = 2_000
+"""Records that the plain loop takes, and commits, at a time."""
+CALL_S: Final = 10.0
+
+_REPORT: Final = "agentlog.agent.StatusReported"
+_SAID: Final[Mapping[str, Any]] = {
+    "agent_status": "busy",
+    "current_tasks": ["task-1"],
+    "progress": None,
+    "health": None,
+}
+_CONSUMER: Final = {
+    "group.protocol": "consumer",
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+}
+
+
+def bench(stage: Stage) -> Results:
+    """Handlers that do nothing, and handlers that publish one envelope each."""
+    codec, records = open_codec(), stage.size(30_000, 3_000)
+    with stage.namespaces([TASKS, EVENTS, JOURNAL, SCHEMAS]) as [namespace]:
+        fill(stage.bootstrap_servers, namespace.topic(TASKS), codec, history(records), records)
+        worker = _Worker(stage.bootstrap_servers, namespace, codec, records)
+        loop = _Loop(stage.bootstrap_servers, namespace, codec, records)
+        measured = alternate(
+            [
+                Contender("worker, no output", lambda: worker.run(output=False)),
+                Contender("plain loop, no output, at least once", loop.run),
+                Contender("worker, one output each", lambda: worker.run(output=True)),
+                Contender("plain loop, one output each, exactly once", loop.run_exactly_once),
+            ],
+            stage.size(5, 2),
+            stage.say,
+        )
+    quiet, plain_quiet, talking, plain_talking = measured
+    return Results(
+        bench="dispatch",
+        workload=f"{records:,} envelopes of the history on 8 partitions, one process, one "
+        f"consumer, Avro decoded whole. The loop takes and commits {BATCH:,} at a time.",
+        measured=measured,
+        ratios=[
+            ratio(
+                "worker (ordered per key, exactly once, journaled) over the loop (at least once)",
+                quiet,
+                plain_quiet,
+            ),
+            ratio(
+                "worker with one output each over the loop with transactions",
+                talking,
+                plain_talking,
+            ),
+        ],
+    )
+
+
+class _Worker:
+    """Our worker, on a group of its own each time."""
+
+    def __init__(
+        self, bootstrap_servers: str, namespace: Namespace, codec: Codec, records: int
+    ) -> None:
+        self._servers = bootstrap_servers
+        self._namespace = namespace
+        self._codec = codec
+        self._records = records
+
+    def run(self, *, output: bool) -> float:
+        return asyncio.run(self._run(output=output))
+
+    async def _run(self, *, output: bool) -> float:
+        app = App(f"worker-{uuid4().hex}", topics=(TASKS,))
+        stop = asyncio.Event()
+        handled, began_s = 0, 0.0
+
+        @app.on()
+        async def on_any(ctx: Context, _payload: Mapping[str, Any]) -> None:
+            nonlocal handled, began_s
+            if not handled:
+                began_s = time.perf_counter()
+            handled += 1
+            if output:
+                await ctx.publish(Envelope(type=_REPORT, payload=_SAID))
+            if handled == self._records:
+                stop.set()
+
+        await Worker(app, self._servers, self._namespace, self._codec).run(stop)
+        return self._records / (time.perf_counter() - began_s)
+
+
+class _Loop:
+    """The plain loop, on a group of its own each time."""
+
+    def __init__(
+        self, bootstrap_servers: str, namespace: Namespace, codec: Codec, records: int
+    ) -> None:
+        self._servers = bootstrap_servers
+        self._source = namespace.topic(TASKS)
+        self._target = namespace.topic(EVENTS)
+        self._decode = plain_reader(codec.catalogue)
+        self._report = plain_schemas(codec.catalogue)[_REPORT]
+        self._records = records
+
+    def run(self) -> float:
+        """Consume, decode, call, commit positions."""
+        consumer = self._consumer()
+        handled, began_s = 0, 0.0
+        while handled < self._records:
+            messages = _taken(consumer)
+            began_s = began_s or time.perf_counter()
+            for message in messages:
+                _do_nothing(self._decode(message.value() or b""))
+            if messages:
+                consumer.commit(asynchronous=False)
+            handled += len(messages)
+        consumer.close()
+        return self._records / (time.perf_counter() - began_s)
+
+    def run_exactly_once(self) -> float:
+        """Consume, decode, call, commit outputs and positions in one transaction."""
+        consumer = self._consumer()
+        producer = Producer(
+            {**TRANSACTIONS, "bootstrap.servers": self._servers, "transactional.id": uuid4().hex},
+            logger=SILENT,
+        )
+        producer.init_transactions(CALL_S)
+        handled, began_s = 0, 0.0
+        while handled < self._records:
+            messages = _taken(consumer)
+            began_s = began_s or time.perf_counter()
+            if messages:
+                producer.begin_transaction()
+                for n, message in enumerate(messages, handled):
+                    self._send_report(producer, self._decode(message.value() or b""), n)
+                producer.send_offsets_to_transaction(
+                    consumer.position(consumer.assignment()),
+                    consumer.consumer_group_metadata(),
+                    CALL_S,
+                )
+                producer.commit_transaction(CALL_S)
+            handled += len(messages)
+        consumer.close()
+        return self._records / (time.perf_counter() - began_s)
+
+    def _send_report(self, producer: Producer, task: Mapping[str, Any], n: int) -> None:
+        now_us = time.time_ns() // 1000
+        report: dict[str, Any] = {
+            "id": message_id(now_us // 1000, f"{n:09d}"),
+            "kind": "status_update",
+            "type": _REPORT,
+            "sender": (task["recipients"] or ["worker"])[0],
+            "recipients": [],
+            "correlation_id": task["correlation_id"],
+            "causation_id": task["id"],
+            "created_at": now_us,
+            "ttl_ms": 0,
+            "priority": 3,
+            "requires_ack": False,
+            "retry_count": 0,
+            "lane": "data",
+            "headers": {},
+            "payload": _SAID,
+        }
+        headers: Any = plain_headers(report)
+        producer.produce(
+            self._target,
+            plain_value(self._report, report),
+            task["correlation_id"].encode(),
+            headers=headers,
+        )
+
+    def _consumer(self) -> Consumer:
+        consumer = Consumer(
+            {**_CONSUMER, "bootstrap.servers": self._servers, "group.id": uuid4().hex},
+            logger=SILENT,
+        )
+        consumer.subscribe([self._source])
+        return consumer
+
+
+def _taken(consumer: Consumer) -> Sequence[Message]:
+    return [message for message in consumer.consume(BATCH, 0.05) if message.error() is None]
+
+
+def _do_nothing(_task: Mapping[str, Any]) -> None:
+    """The handler."""

@@ -1,0 +1,84 @@
+"""The tables, for people and for `results.md`: one rendering, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.figures import Measured, Ratio, Results
+from benchmarks.machine import Machine
+
+
+def markdown(machine: Machine, results: Iterable[Results], command: str, notes: str) -> str:
+    """The whole page. `notes` is prose that stands below the figures."""
+    parts = [
+        "# Benchmarks",
+        f"Measured, and written here, by `{command}`; nothing on this page is typed by hand but "
+        "the notes at its end (`benchmarks/notes.md`). Every figure is the median of several "
+        "rounds in which the contenders took turns, with the lowest and the highest round beside "
+        "it; every ratio is taken within each round, against a baseline that ran in the same "
+        "minute, on the same data and the same broker. One round before them warmed everybody.",
+        _machine(machine),
+        *(_section(found) for found in results),
+        notes.strip(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_json(machine: Machine, results: Iterable[Results]) -> dict[str, Any]:
+    """The same for machines, every round included."""
+    return {"machine": machine, "results": [found.as_json() for found in results]}
+
+
+def _machine(machine: Machine) -> str:
+    rows = [
+        ("date", machine.date),
+        ("processor", f"{machine.cpu}, {machine.cores} cores"),
+        ("memory", f"{machine.memory_gib} GiB"),
+        ("system", machine.system),
+        (
+            "load before",
+            ", ".join(f"{load:.2f}" for load in machine.load_before)
+            + ("" if machine.quiet else " (busy: somebody else was using it)"),
+        ),
+        ("broker", f"Apache Kafka {machine.kafka}, embedded, one node on the same machine"),
+        ("Python", machine.python),
+        ("libraries", ", ".join(f"{name} {found}" for name, found in machine.libraries.items())),
+    ]
+    return _table(("machine", ""), rows)
+
+
+def _section(found: Results) -> str:
+    return "\n\n".join(
+        [
+            f"## {found.bench}",
+            found.workload,
+            _table(("contender", "records/s", "lowest to highest"), map(_rates, found.measured)),
+            _table(
+                ("ratio", "median", "lowest to highest", "bar", "met"), map(_ratio, found.ratios)
+            ),
+        ]
+    )
+
+
+def _rates(measured: Measured) -> tuple[str, ...]:
+    return (
+        measured.name,
+        f"{measured.median_per_s:,.0f}",
+        f"{min(measured.rates):,.0f} to {max(measured.rates):,.0f}",
+    )
+
+
+def _ratio(found: Ratio) -> tuple[str, ...]:
+    return (
+        found.meaning,
+        f"{found.median:.2f}",
+        f"{min(found.rounds):.2f} to {max(found.rounds):.2f}",
+        "" if found.bar is None else f"≥ {found.bar:g}",
+        {None: "", True: "yes", False: "**no**"}[found.met],
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
