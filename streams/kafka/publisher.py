@@ -273,12 +273,14 @@ async def _stop(producer: AIOKafkaProducer) -> None:
 
 def _published(envelope_id: str, placed: list[tuple[Batch, int]]) -> Published:
     """Where settled records are. Raises `PublishError` for the first that was not written."""
-    places = []
-    for batch, index in placed:
-        if (error := batch.base.exception()) is not None:
-            raise _failed(envelope_id, batch, error) from error
-        places.append(Placement(*batch.partition, batch.base.result() + index))
+    places = [_placement(envelope_id, batch, index) for batch, index in placed]
     return Published(*places[0], envelope_id, tuple(places[1:]))
+
+
+def _placement(envelope_id: str, batch: Batch, index: int) -> Placement:
+    if (error := batch.base.exception()) is not None:
+        raise _failed(envelope_id, batch, error) from error
+    return Placement(batch.partition.topic, batch.partition.index, batch.base.result() + index)
 
 
 def _failed(envelope_id: str, batch: Batch, error: BaseException) -> PublishError:
