@@ -80,7 +80,9 @@ class ColumnDecoder:
         self._headers: dict[bytes, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="agentlog-columns-")
         # One target partition: rows come back in the order that they were written.
-        self._context = SessionContext(SessionConfig().with_target_partitions(1).with_batch_size(_BATCH_ROWS))
+        self._context = SessionContext(
+            SessionConfig().with_target_partitions(1).with_batch_size(_BATCH_ROWS)
+        )
         self._blocks = 0
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:

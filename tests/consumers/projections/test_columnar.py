@@ -61,7 +61,7 @@ def test_s3_18_columns_equal_rows(
 @shared_decoder
 @given(
     history=histories(partitions=1, records=8),
-    damage=st.lists(st.tuples(st.integers(0, 7), st.sampled_from("cut grow flip drop".split()),
+    damage=st.lists(st.tuples(st.integers(0, 7), st.sampled_from(["cut", "grow", "flip", "drop"]),
                               st.integers(0, 400), st.integers(1, 255)), max_size=3),
 )
 def test_damaged_values_cannot_tell_columns_from_rows(

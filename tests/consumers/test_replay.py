@@ -1,0 +1,97 @@
+"""Replay on real Kafka: every way to run it gives one state; a cut is kept to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consumers import replay as replay_module
+from consumers.projections import AgentState, Filters, Metrics, Projection
+from consumers.replay import replay
+from examples.change_history import projection as change_history
+from streams.errors import LogError
+from streams.kafka.admin import TopicAdmin
+from streams.kafka.reader import KafkaLogReader
+from streams.moments import resolve_at
+from streams.schemas import Catalogue, Codec
+from streams.topics import Namespace
+from tests.consumers.test_live import CODEC, publish
+
+
+def open_codec() -> Codec:
+    """What a replaying process opens."""
+    return Codec(Catalogue.load())
+
+
+@pytest.fixture
+def log(kafka: str, namespace: str) -> Namespace:
+    """A provisioned namespace."""
+    found = Namespace(namespace)
+    TopicAdmin(kafka).provision(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "projection", [AgentState(), Metrics(), change_history], ids=["state", "metrics", "own"]
+)
+def test_s3_18_every_way_to_replay_gives_one_state(
+    kafka: str, log: Namespace, projection: Projection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows or columns; one thread, several, or processes."""
+    publish(kafka, log, range(60))
+    monkeypatch.setattr(replay_module, "PROCESS_RECORDS_MIN", {True: 1, False: 1})
+    digests, passed = set(), []
+    with KafkaLogReader(kafka) as reader:
+        for options in (
+            {"workers": 1, "columnar": False}, {"workers": 1}, {"workers": 3},
+            {"workers": 2, "open_codec": open_codec},
+        ):
+            done = replay(
+                projection, reader=reader, namespace=log, codec=CODEC,
+                on_progress=lambda *progress: passed.append(progress), **options,
+            )
+            digests.add((done.digest, done.records, done.tally.undecodable))
+    assert len(digests) == 1
+    assert passed[-1][0] == passed[-1][1] > 0
+
+
+def test_a_replay_stops_at_its_cut(kafka: str, log: Namespace) -> None:
+    """What was appended after the cut is not in it, and the same cut gives the same state."""
+    publish(kafka, log, range(20))
+    projection = AgentState()
+    with KafkaLogReader(kafka) as reader:
+        cut = reader.ends(log.topics(projection.topics))
+        before = replay(projection, reader=reader, namespace=log, codec=CODEC, cut=cut)
+        publish(kafka, log, range(20, 40))
+        again = replay(
+            projection, reader=reader, namespace=log, codec=CODEC,
+            cut=resolve_at(reader, log.topics(projection.topics), cut.encode(), 0),
+        )
+        now = replay(projection, reader=reader, namespace=log, codec=CODEC)
+    assert again.digest == before.digest != now.digest
+
+
+def test_filters_keep_to_one_agent(kafka: str, log: Namespace) -> None:
+    """An agent's own entry is the same with and without the filter; an unused origin is empty."""
+    publish(kafka, log, range(40))
+    projection = AgentState()
+    with KafkaLogReader(kafka) as reader:
+        everyone = replay(projection, reader=reader, namespace=log, codec=CODEC)
+        alone = replay(projection, reader=reader, namespace=log, codec=CODEC,
+                       filters=Filters(agent="agent-3"))
+        nobody = replay(Metrics(), reader=reader, namespace=log, codec=CODEC,
+                        filters=Filters(origin="import:none"))
+    assert alone.state["agent-3"] == everyone.state["agent-3"]
+    assert Metrics().view(nobody.state)["messages_sent"] == 0
+
+
+def test_a_cut_of_another_log_is_refused(kafka: str, log: Namespace) -> None:
+    """A cut beyond the end names the partition."""
+    projection = AgentState()
+    with KafkaLogReader(kafka) as reader:
+        cut = reader.ends(log.topics(projection.topics))
+        beyond = type(cut)(cluster_id=cut.cluster_id, topic_ids=cut.topic_ids,
+                           ends=dict.fromkeys(cut.ends, 7))
+        with pytest.raises(LogError, match="the log only reaches"):
+            replay(projection, reader=reader, namespace=log, codec=CODEC, cut=beyond)
