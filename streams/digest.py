@@ -7,7 +7,7 @@ because the bytes are a contract: cbor2's canonical mode sorts keys by length fi
 
 | value | encoding | note |
 | --- | --- | --- |
-| None, bool, int | simple values, majors 0 and 1, bignum tags 2 and 3 | 1 is not 1.0, True is not 1 |
+| None, bool, int | simple values, majors 0 and 1, bignum tags 2 and 3 | 1 is not 1.0, nor True |
 | float | shortest of half, single, double | −0.0 = 0.0; NaN and infinities are errors |
 | str, bytes | majors 3 and 2 | text must be encodable as UTF-8 |
 | Decimal | tag 4, trailing zeros stripped | equal decimals are equal: 1.0 = 1.00 |

@@ -124,7 +124,7 @@ def test_floats_shorten_without_loss(value: float) -> None:
     (math.nan, "state"),
     ({"mean": [math.inf]}, "mean[0]"),
     ({"sum": Decimal("NaN")}, "sum"),
-    ({"at": datetime(2020, 1, 1)}, "at"),
+    ({"at": datetime(2020, 1, 1)}, "at"),  # noqa: DTZ001
     ({"name": "\ud800"}, "name"),
     ({"members": {frozenset({1}), 1j}}, "members{…}"),
     ({3: ...}, "[3]"),
