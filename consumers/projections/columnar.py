@@ -31,7 +31,10 @@ from streams.schemas.writer_schema import PAYLOAD_FIELD, WriterSchema
 _FRAME: Final = "agentlog_frame"
 _SYNC: Final = bytes(16)
 _MAGIC: Final = b"Obj\x01"
-_BATCH_ROWS: Final = 1024
+_BATCH_ROWS_FEW: Final = 256
+_BATCH_ROWS_MANY: Final = 4096
+_MANY: Final = 8_192
+"""Rows from which the larger batches pay for the guard rows that fill the last of them."""
 _GUARD: Final = b"GUARD"
 """Frame of the rows behind the last one: see `ColumnDecoder`."""
 
@@ -80,9 +83,10 @@ class ColumnDecoder:
         self._headers: dict[bytes, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="agentlog-columns-")
         # One target partition: rows come back in the order that they were written.
-        self._context = SessionContext(
-            SessionConfig().with_target_partitions(1).with_batch_size(_BATCH_ROWS)
-        )
+        self._contexts = {
+            rows: SessionContext(SessionConfig().with_target_partitions(1).with_batch_size(rows))
+            for rows in (_BATCH_ROWS_FEW, _BATCH_ROWS_MANY)
+        }
         self._blocks = 0
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
@@ -115,7 +119,8 @@ class ColumnDecoder:
         self, framing: bytes, first: bytes, joined: bytes, count: int
     ) -> pa.Table | None:
         """One block's rows; None unless each of them is plainly there."""
-        total = -(-(count + 1) // _BATCH_ROWS) * _BATCH_ROWS
+        rows = _BATCH_ROWS_FEW if count < _MANY else _BATCH_ROWS_MANY
+        total = -(-(count + 1) // rows) * rows
         guards = (_GUARD + first[PREFIX_LENGTH:]) * (total - count)
         self._blocks += 1
         path = Path(self._folder.name) / f"{self._blocks}.avro"
@@ -127,15 +132,16 @@ class ColumnDecoder:
             file.write(_SYNC)
         try:
             names = [_FRAME, *sorted(self._schemas[framing].prefix_names)]
-            batches = self._context.read_avro(str(path)).select(*names).limit(total).collect()
-            table = pa.Table.from_batches(batches)
+            found = self._contexts[rows].read_avro(str(path)).select(*names).limit(total)
+            table = pa.Table.from_batches(found.collect())
         except Exception:  # noqa: BLE001  # whatever it says, the codec says it better, per record
             return None
         finally:
             path.unlink()
         frames = table.column(_FRAME)
-        expected = pa.array([framing] * count + [_GUARD] * (total - count), frames.type)
-        if table.num_rows != total or not pc.all(pc.equal(frames, expected)).as_py():
+        if table.num_rows != total or not (
+            _are(frames.slice(0, count), framing) and _are(frames.slice(count), _GUARD)
+        ):
             return None
         return table.slice(0, count).drop_columns([_FRAME])
 
@@ -165,6 +171,10 @@ def container_header(writer: WriterSchema) -> bytes:
         _MAGIC, _zigzag(2), _text(b"avro.schema"), _text(schema),
         _text(b"avro.codec"), _text(b"null"), _zigzag(0), _SYNC,
     ))
+
+
+def _are(frames: Any, framing: bytes) -> bool:
+    return bool(pc.all(pc.equal(frames, pa.scalar(framing, frames.type))).as_py())
 
 
 def _plain(schema: Any) -> Any:
