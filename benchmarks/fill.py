@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 from streams.envelope import Envelope
 from streams.headers import record_headers
 from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
-from streams.routing import route
 from streams.schemas import Codec
+from streams.topics.routing import route
 
 FLUSH_S: Final = 60.0
 

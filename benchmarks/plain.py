@@ -15,9 +15,9 @@ import fastavro
 import msgspec
 
 from streams.envelope import Envelope
-from streams.routing import route
 from streams.schemas import Catalogue
 from streams.schemas.framing import PREFIX_LENGTH, frame
+from streams.topics.routing import route
 
 Header = tuple[str, bytes]
 

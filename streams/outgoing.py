@@ -14,9 +14,9 @@ from streams.errors import EnvelopeTooLarge, InvalidEnvelope
 from streams.headers import Header, record_headers
 from streams.identity import message_id, random_suffix
 from streams.ports import Clock
-from streams.routing import Route, route
 from streams.schemas import Codec, EventType
 from streams.topics import Namespace
+from streams.topics.routing import Route, route
 
 _HEADERS_SHARE_MAX: Final = 8
 _HEADERS_EXTRA_MAX: Final = 1024

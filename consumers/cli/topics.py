@@ -12,10 +12,10 @@ from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.session import connect
 from streams.errors import ConfigurationError, ProofFailed
 from streams.kafka.admin import TopicAdmin
-from streams.provisioning import Plan
 from streams.session import read_settings
-from streams.strimzi import topic_resources
 from streams.topics import TOPICS, Namespace, Topic
+from streams.topics.provisioning import Plan
+from streams.topics.strimzi import topic_resources
 
 app = typer.Typer(no_args_is_help=True, help="The topic catalogue, and a cluster that follows it.")
 

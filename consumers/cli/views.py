@@ -45,13 +45,13 @@ def _totals(view: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def state_table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
     """Agents, busiest first."""
-    table = _table("agent", "sent", "received", "tasks", "last task", "last seen")
+    table = _table("agent", "sent", "received", "tasks done", "last task", "last seen")
     busiest = sorted(agents.items(), key=lambda item: (-_sum(item[1]["sent"]), item[0]))
     for name, agent in busiest[:ROWS_MAX]:
         task = agent["last_task"]
         table.add_row(
             name, _shown(_sum(agent["sent"])), _shown(_sum(agent["received"])),
-            f"{_sum(agent['tasks_finished']):,} of {agent['tasks_assigned']:,}",
+            f"{_sum(agent['tasks_finished']):,}/{agent['tasks_assigned']:,}",
             f"{task['id']} ({task['status']})" if task else "–",
             (agent["last_seen"] or "–")[:10],
         )
@@ -87,7 +87,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column(first, overflow="fold", min_width=12)
     for name in others:
-        numeric = name in {"count", "sent", "received", "tasks"}
+        numeric = name in {"count", "sent", "received", "tasks done"}
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     return table
 

@@ -27,7 +27,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from streams.errors import BrokerError, ConfigurationError
 from streams.kafka.configs import ADMIN, SILENT
-from streams.provisioning import (
+from streams.topics import TOPICS, Namespace, Topic
+from streams.topics.provisioning import (
     Action,
     ActualTopic,
     AlterConfig,
@@ -37,7 +38,6 @@ from streams.provisioning import (
     plan,
     replication_for,
 )
-from streams.topics import TOPICS, Namespace, Topic
 
 ANSWER_S_MAX: Final = 30.0
 """Seconds within which the controller must have answered."""

@@ -16,10 +16,10 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from streams.envelope import Envelope
 from streams.errors import BrokerError, DecodeError, LogError
 from streams.kafka.configs import TAIL
-from streams.partitioning import partition_for
 from streams.ranges import Span
 from streams.record import Partition, Record
 from streams.schemas import Codec
+from streams.topics.partitioning import partition_for
 
 START_TIMEOUT_S: Final = 30.0
 POLL_MS: Final = 200

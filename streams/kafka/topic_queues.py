@@ -10,7 +10,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 
 from streams.kafka.partition_queue import PartitionQueue
-from streams.partitioning import partition_for
+from streams.topics.partitioning import partition_for
 
 KEYS_MAX: Final = 65_536
 """Keys whose partition is remembered, per topic; then the memory starts anew."""

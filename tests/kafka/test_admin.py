@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from streams.errors import BrokerError, ConfigurationError
 from streams.kafka.admin import TopicAdmin
-from streams.provisioning import AlterConfig, CreateTopic, GrowPartitions
 from streams.topics import TOPICS, Namespace
+from streams.topics.provisioning import AlterConfig, CreateTopic, GrowPartitions
 
 
 def make(kafka: str, name: str, partitions: int, **config: str) -> None:

@@ -31,10 +31,10 @@ from streams.kafka.configs import MURMUR2
 from streams.kafka.publisher import Placement, Published, Publisher
 from streams.kafka.reader import KafkaLogReader
 from streams.kafka.schema_topic import SchemaTopic
-from streams.partitioning import murmur2, partition_for
 from streams.record import Record
 from streams.schemas import Catalogue, Codec
 from streams.topics import TOPICS, Namespace
+from streams.topics.partitioning import murmur2, partition_for
 
 CODEC = Codec(Catalogue.load())
 USED = ("tasks", "inbox", "schemas")

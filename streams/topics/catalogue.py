@@ -2,7 +2,7 @@
 
 Brokers are provisioned from it (`agentlog topics apply`), the Kubernetes resources are generated
 from it, routing and replay name topics by it. Names here are logical; `Namespace` makes the full
-ones. What to do where a cluster differs from it is decided in `streams.provisioning`.
+ones. What to do where a cluster differs from it is decided in `streams.topics.provisioning`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
-from streams.message_models import INSTANT_FORM
+from streams.messages.models import INSTANT_FORM
 
 SHOWN_MAX: Final = 60
 """Characters of an offending value that are quoted."""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from streams.envelope import Envelope, Kind, Lane
 from streams.errors import Unroutable
-from streams.routing import RULES, Route, route
 from streams.topics import TOPICS
+from streams.topics.routing import RULES, Route, route
 
 
 def envelope(type_name: str = "agentlog.Json", **fields: Any) -> Envelope:

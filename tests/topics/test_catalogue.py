@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.provisioning import (
+from streams.topics import TOPICS, Namespace, dlq
+from streams.topics.provisioning import (
     ActualTopic,
     AlterConfig,
     CreateTopic,
@@ -16,8 +17,7 @@ from streams.provisioning import (
     plan,
     replication_for,
 )
-from streams.strimzi import topic_resources
-from streams.topics import TOPICS, Namespace, dlq
+from streams.topics.strimzi import topic_resources
 
 NAMESPACE = Namespace("acme")
 

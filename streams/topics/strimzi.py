@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from streams.provisioning import REPLICATION_MAX, desired_config
 from streams.topics import TOPICS, Namespace, Topic
+from streams.topics.provisioning import REPLICATION_MAX, desired_config
 
 API_VERSION: Final = "kafka.strimzi.io/v1"
 CLUSTER: Final = "agentlog"

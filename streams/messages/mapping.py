@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from streams.envelope import IMPORT_SEQ, ORIGIN, TTL_MS_DEFAULT, Envelope, Kind, Lane
 from streams.errors import EnvelopeError
 from streams.headers import rfc3339
-from streams.message_models import FreeMessage, Headers, Message, canonical_json, message_adapter
-from streams.message_problems import missing, problems
+from streams.messages.models import FreeMessage, Headers, Message, canonical_json, message_adapter
+from streams.messages.problems import missing, problems
 
 JSON_TYPE: Final = "agentlog.Json"
 
