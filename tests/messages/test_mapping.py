@@ -16,7 +16,7 @@ from streams.envelope import Envelope, Kind, Lane
 from streams.messages import PAYLOAD_TYPES, InvalidMessage, parse_message, to_message
 from streams.schemas import Catalogue, Codec
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 ID = "msg-1376409446000-2tn3u9v7i"
 NOON = "2026-01-31T12:00:00.000000Z"
 

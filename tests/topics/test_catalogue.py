@@ -129,6 +129,6 @@ def test_replication_follows_the_cluster(brokers: int, replication: int, in_sync
 
 
 def test_the_committed_kubernetes_resources_are_those_of_the_catalogue() -> None:
-    committed = Path(__file__).parent.parent / "k8s" / "topics.yaml"
+    committed = Path(__file__).parents[2] / "k8s" / "topics.yaml"
     assert committed.read_text(encoding="utf-8") == topic_resources(Namespace("agentlog")), (
         "run `agentlog topics list --k8s > k8s/topics.yaml` and commit it")
