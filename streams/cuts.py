@@ -103,5 +103,5 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
             cbor2.CBORDecodeError,
         ) as error:
             raise ConfigurationError(
-                f"not a cut: {text[:40]!r} ({error}); `agentlog cut now` prints one"
+                f"not a cut: {text[:40]!r} ({error}); `agentlog replay … --json` prints one"
             ) from error

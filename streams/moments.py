@@ -86,7 +86,7 @@ def read_named_cut(name: str) -> str:
         return Path(name).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigurationError(
-            f"no cut named {name!r}: {error.strerror}; `agentlog cut now > {name}` writes one"
+            f"no cut named {name!r}: {error.strerror}; write the `cut` of a `replay --json` there"
         ) from error
 
 

@@ -44,5 +44,5 @@ def test_a_missing_name_says_how_to_make_one(tmp_path: Path) -> None:
     """`@NAME` reads a file."""
     (tmp_path / "mine").write_text(CUT.encode() + "\n", encoding="utf-8")
     assert Cut.decode(read_named_cut(str(tmp_path / "mine"))) == CUT
-    with pytest.raises(ConfigurationError, match="agentlog cut now"):
+    with pytest.raises(ConfigurationError, match="replay --json"):
         read_named_cut(str(tmp_path / "other"))

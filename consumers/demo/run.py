@@ -31,6 +31,7 @@ from consumers.demo.history import HistoryImport, Imported
 from consumers.demo.idle import FleetIdle
 from consumers.demo.report import Report
 from consumers.demo.stage import Stage
+from consumers.live import is_caught_up
 from consumers.projections import AgentState, Metrics, Projection
 from consumers.references import load_reference
 from consumers.replay import Replayed, replay
@@ -38,7 +39,7 @@ from consumers.state_store import LiveState, SqlStateStore, live_snapshot
 from streams.brokers import open_broker
 from streams.cuts import Cut
 from streams.digest import digest
-from streams.errors import AgentlogError, ConfigurationError, LogError
+from streams.errors import AgentlogError, ConfigurationError
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Catalogue, Codec
@@ -209,7 +210,7 @@ class _Director:
         store = SqlStateStore(self.store_url)
         try:
             self._until(
-                lambda: _covers(store, projection, cut.of(topics)),
+                lambda: is_caught_up(store, projection, cut.of(topics)),
                 f"projection {projection.name} to catch up",
             )
             self.progress.update(bar, completed=1)
@@ -300,11 +301,3 @@ class _Director:
             total_s=round(time.monotonic() - self.began, 1),
         )
 
-
-def _covers(store: SqlStateStore, projection: Projection[Any], cut: Cut) -> bool:
-    """Whether the stored positions have reached the cut everywhere."""
-    try:
-        stored = live_snapshot(store, projection, tuple(cut.topic_ids)).cut.ends
-    except LogError:
-        return False
-    return all(stored.get(source, 0) >= end for source, end in cut if end)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from consumers.live import ProjectionRunner, wait_for
 from consumers.projections import AgentState, Metrics, Projection
@@ -26,9 +26,9 @@ from streams.identity import message_id
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition
-from streams.routing import route
 from streams.schemas import Catalogue, Codec
 from streams.topics import Namespace
+from streams.topics.routing import route
 
 CODEC = Codec(Catalogue.load())
 DEADLINE_S = 40
@@ -202,4 +202,50 @@ def test_a_lost_race_changes_no_row(store_url: str) -> None:
     assert store.rows(projection, "ns.") == [first]
     assert store.save(projection, [Change(None, second), Change(5, first._replace(position=9))])
     assert {row.position for row in store.rows(projection, "ns.")} == {5, 9}
+    store.close()
+
+
+class _OneBatch:
+    """A consumer that hands over one batch: records, and the end of their partition with them."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+
+    def consume(self, _count: int, _timeout_s: float) -> list[Message]:
+        messages, self.messages = self.messages, []
+        return messages
+
+
+def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -> None:
+    """The client may return records and the end-of-partition notice behind them at once."""
+    namespace = Namespace("local")
+    source = Partition(namespace.topic("tasks"), 0)
+    store = SqlStateStore(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    runner = ProjectionRunner(
+        AgentState(), bootstrap_servers="", namespace=namespace, codec=CODEC, store=store
+    )
+    runner._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 3})
+    values = [
+        CODEC.encode(
+            Envelope(
+                type="agentlog.Json", payload={"json": "{}"}, sender="a", kind=Kind.EVENT,
+                id=message_id(n, "0" * 9), created_at=n + 1,
+            )
+        )
+        for n in range(3)
+    ]
+    records = [
+        Message(topic=source.topic, partition=0, offset=n, key=b"k", value=value, headers=[],
+                timestamp=(2, n))
+        for n, value in enumerate(values)
+    ]
+    end = KafkaError(KafkaError._PARTITION_EOF)
+    notice = Message(topic=source.topic, partition=0, offset=3, error=end)
+    runner._consumer = _OneBatch([*records, notice])  # type: ignore[assignment]
+    runner._shares[source] = runner._load(source)
+    runner._step()
+    runner._flush()
+    state = live_snapshot(store, AgentState(), [source.topic])
+    assert state.state["a"]["sent"] == {"event": 3}
+    assert state.cut.ends == {source: 3}
     store.close()

@@ -13,7 +13,7 @@ from examples.change_history import projection
 from streams.envelope import IMPORT_SEQ
 from streams.messages import parse_message
 from streams.record import Record
-from streams.routing import route
+from streams.topics.routing import route
 from tests.consumers.projections.strategies import CODEC
 
 DATA = Path(__file__).parents[2] / "data"
