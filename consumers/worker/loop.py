@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -245,7 +246,10 @@ class WorkerLoop:
         except HandlerFailed as failure:
             self._fail(failure)
             self._core.finished(ticket, None)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if ticket.item.assignment.live and not ticket.item.assignment.stopping:
+                # Not by us: something that it awaited was cancelled, and it let that through.
+                self._fail(HandlerFailed(handlers[0].name, record, error))
             self._core.finished(ticket, None)
         else:
             self._finish(ticket, HANDLED, envelope.id, outputs, delivery_ms)
@@ -306,9 +310,17 @@ class WorkerLoop:
             self._wake.set()
 
     def _interrupt(self, chosen: Callable[[Delivery], bool]) -> None:
-        for task, ticket in self._tasks.items():
-            if chosen(ticket.item):
-                task.cancel()
+        for task, ticket in tuple(self._tasks.items()):
+            if not chosen(ticket.item):
+                continue
+            task.cancel()
+            handling: Any = task.get_coro()
+            if inspect.getcoroutinestate(handling) == inspect.CORO_CREATED:
+                # Cancelled before its first step, `_handle` is never entered.
+                del self._tasks[task]
+                self._core.finished(ticket, None)
+                self._progress.set()
+                self._dispatch_soon()
 
     def _warn_no_handler(self, type_name: str) -> None:
         if type_name not in self._warned:  # once per type; the journal has every record

@@ -94,7 +94,8 @@ class Supervisor:
             code = await self._until_end(process, stop)
             if code == 0 or stop.is_set():
                 self._tell(ProcessEvent("ended", place, process.pid, run_id, code))
-                self._exit_code = self._exit_code or abs(code)
+                if code != -signal.SIGTERM:  # that: told to stop before it had begun to listen
+                    self._exit_code = self._exit_code or abs(code)
                 if code >= 0:
                     return
             await self._after_death(place, process.pid, run_id, code, stop,

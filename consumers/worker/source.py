@@ -249,6 +249,9 @@ class KafkaSource:
         for start in starts:
             self._consumer.seek(start)
         self._tell_assigned(starts)
+        # Until it has read on, the client may still give the position of before.
+        for found in self._consumer.position(ours) if ours else ():
+            self._told[Partition(found.topic, found.partition)] = found.offset
 
     def _committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
         """Each with its committed position, or with where it begins."""

@@ -20,9 +20,9 @@ from streams.identity import message_id
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
-from streams.routing import route
 from streams.schemas import Catalogue, Codec
 from streams.topics import JOURNAL, TASKS, TOPICS, Namespace
+from streams.topics.routing import route
 
 CODEC: Final = Codec(Catalogue.load())
 ASSIGN: Final = "agentlog.task.AssignTask"

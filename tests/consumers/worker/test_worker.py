@@ -255,6 +255,47 @@ async def test_a_failing_handler_stops_the_worker_and_loses_nothing(bench: Bench
     assert [result.faults for result in bench.tiling("fleet").values() if result.faults] == []
 
 
+async def test_a_cancellation_that_a_handler_lets_through_is_a_failure(bench: Bench) -> None:
+    """Something it awaited was cancelled: that must not hold up the partition in silence."""
+    app = App("fleet", topics=(TASKS,))
+
+    @app.on(ASSIGN)
+    async def on_assign_task(_ctx: Context, _payload: Mapping[str, Any]) -> None:
+        raise asyncio.CancelledError
+
+    bench.send([assign_task(1, "k")])
+    with pytest.raises(HandlerFailed, match="CancelledError"):
+        async with bench.working(app) as task:
+            await until(task.done, "it failed")
+    assert sum(bench.positions("fleet").values()) == 0
+
+
+async def test_a_handler_that_outlives_the_drain_is_interrupted_and_runs_again(
+    bench: Bench,
+) -> None:
+    """Its record stays uncommitted, so the next owner runs it."""
+    app = App("fleet", topics=(TASKS,), drain_s_max=0.1)
+    started = asyncio.Event()
+    hang = True
+
+    @app.on(ASSIGN)
+    async def on_assign_task(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        started.set()
+        await ctx.publish(status("once", "s"))
+        if hang:
+            await asyncio.sleep(1_000)
+
+    bench.send([assign_task(1, "k")])
+    async with bench.working(app):
+        async with asyncio.timeout(30):
+            await started.wait()
+    assert bench.records(EVENTS) == []
+    hang = False
+    async with bench.working(app) as task:
+        await until(lambda: bench.caught_up("fleet"), "committed", task=task)
+    assert len(bench.records(EVENTS)) == 1
+
+
 async def test_positions_pass_transaction_markers_at_the_tail(bench: Bench) -> None:
     """An app that feeds its own topic ends behind the marker of its own last output."""
     app = App("fleet", topics=(TASKS,))
