@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -45,8 +46,9 @@ class Rows(NamedTuple):
     topic: str
     table: pa.Table
     """The envelope's fields, without the payload."""
-    keys: Sequence[bytes | None]
     appended_at_ms: Sequence[int]
+    keys: Callable[[], Sequence[bytes | None]]
+    """A function, for most folds need no keys and to collect them takes its time."""
 
 
 class Block(NamedTuple):
@@ -91,11 +93,14 @@ class ColumnDecoder:
 
     def decode(self, values: Sequence[bytes | None]) -> Decoded:
         """The values' envelopes, in columns where that can be."""
-        framings = [value[:PREFIX_LENGTH] if value else b"" for value in values]
-        blocks = []
-        rest = [index for index, found in enumerate(framings) if found not in self._schemas]
-        for framing in self._schemas.keys() & set(framings):
-            indices = [index for index, found in enumerate(framings) if found == framing]
+        by_framing: defaultdict[bytes, list[int]] = defaultdict(list)
+        for index, value in enumerate(values):
+            by_framing[value[:PREFIX_LENGTH] if value else b""].append(index)
+        blocks, rest = [], []
+        for framing, indices in by_framing.items():
+            if framing not in self._schemas:
+                rest += indices
+                continue
             joined = b"".join([values[index] or b"" for index in indices])
             first = values[indices[0]] or b""
             table = self._table(framing, first, joined, len(indices))

@@ -6,7 +6,6 @@ holds both paths equal, digest by digest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,17 +21,17 @@ _COUNTED: Final = {"by_sender": "sender", "by_type": "kind", "by_channel": "chan
 
 def count_rows(state: dict[str, Any], rows: Rows, filters: Filters) -> None:
     """Count what the filters accept of some data records."""
-    table, keys, times = rows.table, rows.keys, pa.array(rows.appended_at_ms, pa.int64())
+    table, times = rows.table, pa.array(rows.appended_at_ms, pa.int64())
+    first = _first_copies(rows) if has_copies(rows.topic) else None
     if not filters.is_empty:
         mask = _accepted(table, filters)
         table, times = table.filter(mask), times.filter(mask)
-        keys = [key for key, accepted in zip(keys, mask.to_pylist(), strict=True) if accepted]
+        first = None if first is None else first.filter(mask)
     if not table.num_rows:
         return
     state["latest_ms"] = max(state["latest_ms"] or 0, pc.max(times).as_py())
-    if has_copies(rows.topic):
-        mask = _first_copies(rows.topic, table, keys)
-        table, times = table.filter(mask), times.filter(mask)
+    if first is not None:
+        table, times = table.filter(first), times.filter(first)
     if table.num_rows:
         _count(state, table, times)
 
@@ -65,10 +64,13 @@ def _accepted(table: pa.Table, filters: Filters) -> pa.Array:
     return mask
 
 
-def _first_copies(topic: str, table: pa.Table, keys: Sequence[bytes | None]) -> pa.Array:
-    recipients, reply_to = (table.column(name).to_pylist() for name in ("recipients", "reply_to"))
+def _first_copies(rows: Rows) -> pa.Array:
+    recipients, reply_to = (
+        rows.table.column(name).to_pylist() for name in ("recipients", "reply_to")
+    )
     return pa.array([
-        is_first_copy(topic, *row) for row in zip(keys, recipients, reply_to, strict=True)
+        is_first_copy(rows.topic, *row)
+        for row in zip(rows.keys(), recipients, reply_to, strict=True)
     ], pa.bool_())
 
 

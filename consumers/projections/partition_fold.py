@@ -8,6 +8,7 @@ is the workers who dead-letter it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
@@ -112,7 +113,7 @@ class ColumnFold(PartitionFold[S]):
         columns = records.columns() if isinstance(records, FetchedBatch) else columns_of(records)
         self._held.append((records, columns))
         self._held_rows += len(records)
-        self._held_bytes += sum(len(value) for value in columns.values if value)
+        self._held_bytes += sum(map(len, filter(None, columns.values)))
         if self._held_rows >= ROWS_MAX or self._held_bytes >= ROW_BYTES_MAX:
             self._fold_held()
 
@@ -127,11 +128,10 @@ class ColumnFold(PartitionFold[S]):
         if not held:
             return
         topic = held[0][0][0].topic
-        keys = [key for _, columns in held for key in columns.keys]
         times = [time for _, columns in held for time in columns.appended_at_ms]
         decoded = self._decoder.decode([it for _, columns in held for it in columns.values])
         for indices, table in decoded.blocks:
-            rows = Rows(topic, table, [keys[i] for i in indices], [times[i] for i in indices])
+            rows = Rows(topic, table, [times[i] for i in indices], partial(_keys, held, indices))
             self.state = self._columnar.apply_rows(self.state, rows, self._filters)
             self.tally += Tally(len(indices))
         if decoded.rest:
@@ -143,6 +143,19 @@ def columns_of(records: Sequence[Record]) -> Columns:
     """The columns of records that were made already."""
     return Columns(
         [record.appended_at_ms for record in records],
-        [record.key for record in records],
         [record.value for record in records],
     )
+
+
+def _keys(
+    held: Sequence[tuple[Sequence[Record], Columns]], indices: Sequence[int]
+) -> list[bytes | None]:
+    keys = [key for batch, _ in held for key in keys_of(batch)]
+    return [keys[index] for index in indices]
+
+
+def keys_of(records: Sequence[Record]) -> list[bytes | None]:
+    """The records' keys, without making the records where that can be spared."""
+    if isinstance(records, FetchedBatch):
+        return records.keys()
+    return [record.key for record in records]

@@ -18,7 +18,6 @@ class Columns(NamedTuple):
     """Some records of one partition, column by column; equally long, in position order."""
 
     appended_at_ms: list[int]
-    keys: list[bytes | None]
     values: list[bytes | None]
 
 
@@ -32,12 +31,15 @@ class FetchedBatch(Sequence[Record]):
         self._messages = messages
 
     def columns(self) -> Columns:
-        """The batch without its headers."""
+        """The batch without its keys and headers."""
         return Columns(
             [message.timestamp()[1] for message in self._messages],
-            [message.key() for message in self._messages],
             [message.value() for message in self._messages],
         )
+
+    def keys(self) -> list[bytes | None]:
+        """The records' keys."""
+        return [message.key() for message in self._messages]
 
     def __len__(self) -> int:
         return len(self._messages)
