@@ -1,9 +1,9 @@
 """The audit: what one group did with its topics, re-read from the log and proven.
 
 1. Read the group's journal up to its end now. It says how each record ended and up to where.
-2. Read the source topics: the journal must tile them (`consumers.tiling`).
+2. Read the source topics: the journal must tile them (`consumers.journal.tiling`).
 3. Read the topics that outputs may be on: nothing lost, duplicated or reordered
-   (`consumers.outputs`).
+   (`consumers.journal.outputs`).
 
 The journal's end is taken first and the others after it, so whatever a journal record speaks of
 is below the ends that are read. Everything is read committed; nothing needs the group to be idle.
@@ -18,10 +18,10 @@ from typing import Final
 import msgspec
 
 from consumers.journal import OUTCOMES_RECORDED
-from consumers.outcomes import Outcome
-from consumers.outputs import Expectation, OutputCheck, OutputFinding
-from consumers.runs import decode_runs
-from consumers.tiling import Tiling, TilingResult
+from consumers.journal.outcomes import Outcome
+from consumers.journal.outputs import Expectation, OutputCheck, OutputFinding
+from consumers.journal.runs import decode_runs
+from consumers.journal.tiling import Tiling, TilingResult
 from streams.envelope import Envelope
 from streams.errors import DecodeError
 from streams.ports import LogReader

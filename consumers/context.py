@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from consumers.outcomes import Output
+from consumers.journal.outcomes import Output
 from streams import outgoing
 from streams.envelope import Envelope, Kind
 from streams.identity import derived_id

@@ -3,6 +3,7 @@
     AgentlogError                    every error we raise on purpose
     ├── ConfigurationError           a setting, name or module reference is wrong: fix it, run again
     ├── EnvelopeError                this envelope cannot be sent or read as it is (never retried)
+    │   ├── InvalidMessage           a message of a file or a person is wrong (streams.messages)
     │   ├── InvalidEnvelope          an envelope field is missing or out of bounds
     │   ├── UnknownType              no schema in the catalogue has this payload type
     │   ├── InvalidPayload           the payload does not fit its schema; names the field's path
@@ -13,6 +14,8 @@
     ├── PublishError                 Kafka did not take it; `retriable`: a later try may succeed
     ├── BrokerError                  no Kafka to talk to, or it could not be started
     ├── LogError                     the log does not hold what it must (a gap, a removed position)
+    ├── NotDigestible                a state holds what has no canonical form (streams.digest)
+    ├── HandlerFailed                a handler raised; its record stays uncommitted (consumers.worker)
     └── ProofFailed                  what was rebuilt is not what ran
 
 The class decides what happens to a record, never the text. Every message names the thing and the

@@ -8,7 +8,7 @@ from typing import Final
 
 from consumers.demo.ledger import Run
 from consumers.demo.report import Share
-from consumers.histogram import quantile
+from consumers.journal.histogram import quantile
 
 _FRACTIONS: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 

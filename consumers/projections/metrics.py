@@ -24,9 +24,9 @@ from typing import Any, Final
 
 import msgspec
 
-from consumers.histogram import quantile
 from consumers.journal import OUTCOMES_RECORDED
-from consumers.outcomes import Outcome
+from consumers.journal.histogram import quantile
+from consumers.journal.outcomes import Outcome
 from consumers.projections.columnar import Rows
 from consumers.projections.filters import Filters
 from consumers.projections.folding import add_counts, count, is_first_copy, widen

@@ -26,10 +26,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
 from consumers.journal import PartitionCommit
-from consumers.lanes import KeyLanes, Ticket
-from consumers.outcomes import Settled
-from consumers.tracking import PartitionTracker
+from consumers.journal.outcomes import Settled
 from consumers.window import RECORD_OVERHEAD_BYTES
+from consumers.worker.lanes import KeyLanes, Ticket
+from consumers.worker.tracking import PartitionTracker
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import PRIORITY
 from streams.record import Partition, Record

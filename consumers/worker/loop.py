@@ -22,8 +22,7 @@ import structlog
 from consumers.app import App, Handler
 from consumers.context import Context, Outbox, current_context
 from consumers.journal import journal_envelopes
-from consumers.lanes import Ticket
-from consumers.outcomes import (
+from consumers.journal.outcomes import (
     HANDLED,
     IMPORT,
     NO_HANDLER,
@@ -34,6 +33,7 @@ from consumers.outcomes import (
     Settled,
 )
 from consumers.worker.core import CommitPart, Core, Delivery, record_size
+from consumers.worker.lanes import Ticket
 from consumers.worker.ports import Assigned, Committed, Source, Transaction, Transactions
 from streams.envelope import Envelope
 from streams.errors import AgentlogError, BrokerError, DecodeError, UnknownSchema

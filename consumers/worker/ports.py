@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from consumers.outcomes import Output
+from consumers.journal.outcomes import Output
 from streams.record import Partition, Record
 
 

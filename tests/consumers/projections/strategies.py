@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from consumers.journal import OUTCOMES_RECORDED
-from consumers.outcomes import Outcome
+from consumers.journal.outcomes import Outcome
 from streams.envelope import Envelope, Kind
 from streams.identity import message_id
 from streams.record import Record

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.journal import journal_payload
-from consumers.lanes import Ticket
-from consumers.outcomes import HANDLED, Settled
-from consumers.tiling import Tiling
+from consumers.journal.outcomes import HANDLED, Settled
+from consumers.journal.tiling import Tiling
 from consumers.window import Window
 from consumers.worker.core import CommitPart, Core, Delivery, record_size
+from consumers.worker.lanes import Ticket
 from streams.record import Partition, Record
 
 SOURCE = Partition("ns.tasks", 0)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from consumers.runs import decode_runs
+from consumers.journal.runs import decode_runs
 
 FaultKind = Literal["gap", "overlap", "phantom", "broken_chain"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.tracking import PartitionTracker
+from consumers.worker.tracking import PartitionTracker
 
 
 def test_the_prefix_stops_at_the_lowest_unfinished_position() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.lanes import KeyLanes, Ticket
+from consumers.worker.lanes import KeyLanes, Ticket
 
 
 def taken(lanes: KeyLanes[str]) -> list[str]:

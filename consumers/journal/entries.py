@@ -5,7 +5,7 @@ Per commit and source partition one `OutcomesRecorded` (in parts, if it names mo
 `prefix_from` to `prefix_to` and says of every position that finished how it did. Imports and
 positions nobody can see have no delivery time; invisible positions are in no set.
 
-`consumers.tiling` has the arithmetic that reads it back.
+`consumers.journal.tiling` has the arithmetic that reads it back.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from consumers.histogram import bucket_of
-from consumers.outcomes import DETAIL_MAX, Outcome, Settled
-from consumers.runs import encode_runs
+from consumers.journal.histogram import bucket_of
+from consumers.journal.outcomes import DETAIL_MAX, Outcome, Settled
+from consumers.journal.runs import encode_runs
 from streams.envelope import Envelope
 from streams.identity import derived_id
 from streams.record import Partition

@@ -9,11 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from consumers import journal
-from consumers.histogram import bucket_bounds, bucket_of, quantile
 from consumers.journal import PartitionCommit, journal_envelopes, journal_payload
-from consumers.outcomes import HANDLED, IMPORT, NO_HANDLER, Ending, Outcome, Reason, Settled
-from consumers.runs import decode_runs, encode_runs
-from consumers.tiling import Tiling
+from consumers.journal.histogram import bucket_bounds, bucket_of, quantile
+from consumers.journal.outcomes import HANDLED, IMPORT, NO_HANDLER, Ending, Outcome, Reason, Settled
+from consumers.journal.runs import decode_runs, encode_runs
+from consumers.journal.tiling import Tiling
 from streams.identity import is_message_id
 from streams.record import Partition
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.outputs import OutputCheck
+from consumers.journal.outputs import OutputCheck
 from streams.envelope import Envelope
 from streams.identity import derived_id
 from streams.record import Record
@@ -123,6 +123,6 @@ def test_reordering_is_found_in_any_permutation(order: list[int]) -> None:
 
 def test_findings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults are counted, the first ones are named."""
-    monkeypatch.setattr("consumers.outputs.FINDINGS_MAX", 2)
+    monkeypatch.setattr("consumers.journal.outputs.FINDINGS_MAX", 2)
     check = checked([source(n) for n in range(5)], [])
     assert (check.lost, len(check.findings)) == (5, 2)
