@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from consumers import journal
-from consumers.journal import PartitionCommit, journal_envelopes, journal_payload
+from consumers.journal import PartitionCommit, entries, journal_envelopes, journal_payload
 from consumers.journal.histogram import bucket_bounds, bucket_of, quantile
 from consumers.journal.outcomes import HANDLED, IMPORT, NO_HANDLER, Ending, Outcome, Reason, Settled
 from consumers.journal.runs import decode_runs, encode_runs
@@ -155,7 +154,7 @@ def test_a_commit_that_names_many_records_comes_in_parts_that_tile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No journal record outgrows a Kafka record; the parts chain and cover the same positions."""
-    monkeypatch.setattr(journal, "EXCEPTIONS_MAX", 3)
+    monkeypatch.setattr(entries, "EXCEPTIONS_MAX", 3)
     positions = [p for p in range(40) if p % 7]
     commit = PartitionCommit(
         SOURCE, 0, 40, [settled(p, NO_HANDLER if p % 2 else HANDLED) for p in positions]
