@@ -191,4 +191,3 @@ def _records(reader: LogReader, topics: Iterable[str]) -> Iterator[Record]:
     for source, end in reader.ends(names):
         for batch in reader.read(source, starts[source], end):
             yield from batch
-

@@ -112,8 +112,17 @@ class Context:
     the outcome, or never.
     """
 
-    __slots__ = ("_ended", "_outbox", "_published", "attempt", "envelope", "handler", "outputs",
-                 "payload", "record")
+    __slots__ = (
+        "_ended",
+        "_outbox",
+        "_published",
+        "attempt",
+        "envelope",
+        "handler",
+        "outputs",
+        "payload",
+        "record",
+    )
 
     def __init__(
         self,
@@ -183,8 +192,12 @@ class Context:
         stamped: Envelope = msgspec.structs.replace(
             envelope,
             id=derived_id(
-                record.appended_at_ms, record.topic, record.partition, record.position,
-                self.handler, self._published,
+                record.appended_at_ms,
+                record.topic,
+                record.partition,
+                record.position,
+                self.handler,
+                self._published,
             ),
             kind=outbox.kind_of(envelope),
             sender=envelope.sender or self.agent,

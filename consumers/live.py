@@ -48,11 +48,16 @@ QUEUED_KBYTES_MAX: Final = 16_384
 _POLL_S: Final = 0.1
 _WAIT_POLL_S: Final = 0.02
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's spelling
-_PASSING: Final = frozenset({
-    KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._RESOLVE, KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError._MAX_POLL_EXCEEDED, KafkaError.UNKNOWN_TOPIC_OR_PART,  # noqa: SLF001
-})
+_PASSING: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # noqa: SLF001
+    }
+)
 _CONSUMER: Final[Mapping[str, Any]] = {
     "group.protocol": "consumer",  # KIP-848
     "isolation.level": "read_committed",
@@ -107,14 +112,21 @@ class ProjectionRunner(Generic[S]):
         """
         with KafkaLogReader(self._bootstrap_servers) as reader:
             self._log = reader.ends(self.topics)
-        consumer = Consumer({
-            **_CONSUMER, "bootstrap.servers": self._bootstrap_servers, "group.id": self.group,
-        }, logger=SILENT)
+        consumer = Consumer(
+            {
+                **_CONSUMER,
+                "bootstrap.servers": self._bootstrap_servers,
+                "group.id": self.group,
+            },
+            logger=SILENT,
+        )
         self._consumer = consumer
         try:
             consumer.subscribe(
                 list(self.topics),
-                on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
             )
             while not stop.is_set():
                 self._step()
@@ -170,7 +182,8 @@ class ProjectionRunner(Generic[S]):
     def _flush(self, sources: Iterable[Partition] | None = None) -> None:
         """Store what moved, all in one transaction; reload it if another member was faster."""
         moved = {
-            source: share for source, share in self._shares.items()
+            source: share
+            for source, share in self._shares.items()
             if share.position != (share.stored or 0) and (sources is None or source in sources)
         }
         if sources is None:
@@ -192,8 +205,11 @@ class ProjectionRunner(Generic[S]):
 
     def _row(self, source: Partition, share: _Share[S]) -> Row:
         return Row(
-            source, self._log.topic_ids[source.topic], self._log.cluster_id,
-            share.position, cbor2.dumps(share.fold.state),
+            source,
+            self._log.topic_ids[source.topic],
+            self._log.cluster_id,
+            share.position,
+            cbor2.dumps(share.fold.state),
         )
 
     def _load(self, source: Partition) -> _Share[S]:
@@ -201,10 +217,13 @@ class ProjectionRunner(Generic[S]):
         if row is None:
             return _Share(PartitionFold(self.projection, self._codec), None)
         if (row.cluster_id, row.topic_id) != (
-            self._log.cluster_id, self._log.topic_ids[source.topic]
+            self._log.cluster_id,
+            self._log.topic_ids[source.topic],
         ):
-            raise LogError(f"the stored state of {source} is of another cluster, or of a topic "
-                           "that was deleted and made anew; use another store or namespace")
+            raise LogError(
+                f"the stored state of {source} is of another cluster, or of a topic "
+                "that was deleted and made anew; use another store or namespace"
+            )
         fold = PartitionFold(self.projection, self._codec, state=cbor2.loads(row.state))
         return _Share(fold, row.position)
 
@@ -242,14 +261,13 @@ def is_caught_up(store: StateStore, projection: Projection[Any], cut: Cut) -> bo
     """Whether the stored states hold everything below the cut (on its topics)."""
     if not cut.topic_ids:
         return True
-    positions = {row.source: row.position for topic in cut.topic_ids
-                 for row in store.rows(projection, topic)}
+    positions = {
+        row.source: row.position for topic in cut.topic_ids for row in store.rows(projection, topic)
+    }
     return all(positions.get(source, 0) >= end for source, end in cut)
 
 
-def wait_for(
-    store: StateStore, projection: Projection[Any], cut: Cut, timeout_s: float
-) -> None:
+def wait_for(store: StateStore, projection: Projection[Any], cut: Cut, timeout_s: float) -> None:
     """Return when the stored states hold everything below the cut.
 
     Raises `LogError` that names a partition which is behind after `timeout_s` seconds.
@@ -257,8 +275,11 @@ def wait_for(
     deadline = time.monotonic() + timeout_s
     while not is_caught_up(store, projection, cut):
         if time.monotonic() >= deadline:
-            rows = {row.source: row.position for topic in cut.topic_ids
-                    for row in store.rows(projection, topic)}
+            rows = {
+                row.source: row.position
+                for topic in cut.topic_ids
+                for row in store.rows(projection, topic)
+            }
             source, end = next((s, e) for s, e in cut if rows.get(s, 0) < e)
             raise LogError(
                 f"projection {projection.name} is at {rows.get(source, 0)} of {end} on {source} "

@@ -40,7 +40,5 @@ def load_reference(reference: str, kind: type[T] | None = None) -> T:
             raise ConfigurationError(f"{reference}: module {module_name} has no {name}")
         found = getattr(found, part)
     if kind is not None and not isinstance(found, kind):
-        raise ConfigurationError(
-            f"{reference} is a {type(found).__name__}, not a {kind.__name__}"
-        )
+        raise ConfigurationError(f"{reference} is a {type(found).__name__}, not a {kind.__name__}")
     return found  # type: ignore[return-value]

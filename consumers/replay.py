@@ -111,11 +111,15 @@ def replay(
     size = sum(end - start for _, start, end in ranges)
     fold = partial(_fold_range, reader, codec, projection, namespace, filters, in_columns)
     if (
-        many > 1 and size >= PROCESS_RECORDS_MIN[in_columns]
-        and open_codec and isinstance(reader, KafkaLogReader)
+        many > 1
+        and size >= PROCESS_RECORDS_MIN[in_columns]
+        and open_codec
+        and isinstance(reader, KafkaLogReader)
     ):
         pool = ProcessPoolExecutor(
-            many, multiprocessing.get_context("spawn"), _open_process,
+            many,
+            multiprocessing.get_context("spawn"),
+            _open_process,
             (reader.bootstrap_servers, open_codec),
         )
         in_process = partial(_fold_in_process, projection, namespace, filters, in_columns)
@@ -148,8 +152,13 @@ def _ranges(cut: Cut, starts: dict[Partition, int]) -> list[Range]:
 
 
 def _fold_range(
-    reader: LogReader, codec: Codec, projection: Projection[S], namespace: Namespace,
-    filters: Filters, in_columns: bool, span: Range,
+    reader: LogReader,
+    codec: Codec,
+    projection: Projection[S],
+    namespace: Namespace,
+    filters: Filters,
+    in_columns: bool,
+    span: Range,
     on_batch: Callable[[int], None] | None = None,
 ) -> tuple[S, Tally]:
     logical = namespace.logical(span.source.topic)
@@ -161,7 +170,9 @@ def _fold_range(
 
 
 def _read_into(
-    fold: PartitionFold[S], reader: LogReader, span: Range,
+    fold: PartitionFold[S],
+    reader: LogReader,
+    span: Range,
     on_batch: Callable[[int], None] | None,
 ) -> tuple[S, Tally]:
     for batch in reader.read(*span):
@@ -178,14 +189,18 @@ def _in_turn(
     for span in ranges:
         on_batch = None
         if on_progress:
+
             def on_batch(passed: int, before: int = before) -> None:
                 on_progress(before + passed, total)
+
         yield fold(span, on_batch)
         before += span.end - span.start
 
 
 def _in_pool(
-    pool: Executor, fold: Callable[[Range], tuple[S, Tally]], ranges: Sequence[Range],
+    pool: Executor,
+    fold: Callable[[Range], tuple[S, Tally]],
+    ranges: Sequence[Range],
     on_progress: OnProgress | None,
 ) -> Iterator[tuple[S, Tally]]:
     """Ranges in parallel, longest first; states as they are ready, for merging commutes."""
@@ -227,7 +242,10 @@ def _open_process(bootstrap_servers: str, open_codec: Callable[[], Codec]) -> No
 
 
 def _fold_in_process(
-    projection: Projection[Any], namespace: Namespace, filters: Filters, in_columns: bool,
+    projection: Projection[Any],
+    namespace: Namespace,
+    filters: Filters,
+    in_columns: bool,
     span: Range,
 ) -> tuple[Any, Tally]:
     assert _process is not None

@@ -63,7 +63,8 @@ class StateStore(Protocol):
 
 _METADATA: Final = sa.MetaData()
 _STATES: Final = sa.Table(
-    "projection_states", _METADATA,
+    "projection_states",
+    _METADATA,
     sa.Column("projection", sa.String(200), primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("topic", sa.String(249), primary_key=True),
@@ -98,8 +99,9 @@ class SqlStateStore:
 
     def load(self, projection: Projection[Any], source: Partition) -> Row | None:
         """The row of one partition."""
-        found = self._select(projection, _STATES.c.topic == source.topic,
-                             _STATES.c.partition == source.index)
+        found = self._select(
+            projection, _STATES.c.topic == source.topic, _STATES.c.partition == source.index
+        )
         return found[0] if found else None
 
     def rows(self, projection: Projection[Any], prefix: str) -> Sequence[Row]:
@@ -128,8 +130,13 @@ class SqlStateStore:
         try:
             with self._engine.connect() as connection:
                 return [
-                    Row(Partition(it.topic, it.partition), it.topic_id, it.cluster_id,
-                        it.position, it.state)
+                    Row(
+                        Partition(it.topic, it.partition),
+                        it.topic_id,
+                        it.cluster_id,
+                        it.position,
+                        it.state,
+                    )
                     for it in connection.execute(query)
                 ]
         except OperationalError as error:
@@ -142,18 +149,33 @@ def _of(projection: Projection[Any]) -> tuple[Any, ...]:
 
 def _changed(connection: sa.Connection, projection: Projection[Any], change: Change) -> bool:
     row = change.row
-    values = {"position": row.position, "state": row.state,
-              "topic_id": row.topic_id, "cluster_id": row.cluster_id}
+    values = {
+        "position": row.position,
+        "state": row.state,
+        "topic_id": row.topic_id,
+        "cluster_id": row.cluster_id,
+    }
     if change.was is None:
-        connection.execute(sa.insert(_STATES).values(
-            projection=projection.name, version=projection.version,
-            topic=row.source.topic, partition=row.source.index, **values,
-        ))
+        connection.execute(
+            sa.insert(_STATES).values(
+                projection=projection.name,
+                version=projection.version,
+                topic=row.source.topic,
+                partition=row.source.index,
+                **values,
+            )
+        )
         return True
-    done = connection.execute(sa.update(_STATES).where(
-        *_of(projection), _STATES.c.topic == row.source.topic,
-        _STATES.c.partition == row.source.index, _STATES.c.position == change.was,
-    ).values(**values))
+    done = connection.execute(
+        sa.update(_STATES)
+        .where(
+            *_of(projection),
+            _STATES.c.topic == row.source.topic,
+            _STATES.c.partition == row.source.index,
+            _STATES.c.position == change.was,
+        )
+        .values(**values)
+    )
     return done.rowcount == 1
 
 
@@ -182,15 +204,21 @@ def live_snapshot(
     clusters = {row.cluster_id for row in rows}
     topic_ids: Mapping[str, str] = {row.source.topic: row.topic_id for row in rows}
     if len(clusters) > 1 or any(topic_ids[row.source.topic] != row.topic_id for row in rows):
-        raise LogError(f"states of projection {projection.name} are of different logs; use another "
-                       "store, or another namespace")
+        raise LogError(
+            f"states of projection {projection.name} are of different logs; use another "
+            "store, or another namespace"
+        )
     state = projection.initial()
     for row in rows:
         state = projection.merge(state, cbor2.loads(row.state))
-    return LiveState(state, Cut(
-        cluster_id=clusters.pop(), topic_ids=topic_ids,
-        ends={row.source: row.position for row in rows},
-    ))
+    return LiveState(
+        state,
+        Cut(
+            cluster_id=clusters.pop(),
+            topic_ids=topic_ids,
+            ends={row.source: row.position for row in rows},
+        ),
+    )
 
 
 def _common_prefix(topics: Sequence[str]) -> str:

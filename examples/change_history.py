@@ -24,8 +24,14 @@ from streams.record import Record
 
 State = dict[str, Any]
 
-COUNTS = ("by_channel", "by_sender", "by_status", "by_type",
-          "insertions_by_agent", "deletions_by_agent")
+COUNTS = (
+    "by_channel",
+    "by_sender",
+    "by_status",
+    "by_type",
+    "insertions_by_agent",
+    "deletions_by_agent",
+)
 
 
 class ChangeHistory:
@@ -37,8 +43,12 @@ class ChangeHistory:
 
     def initial(self) -> State:
         """Nothing has happened."""
-        return {"messages": 0, "execution_ms_total": 0, "last_task_by_agent": {},
-                **{name: {} for name in COUNTS}}
+        return {
+            "messages": 0,
+            "execution_ms_total": 0,
+            "last_task_by_agent": {},
+            **{name: {} for name in COUNTS},
+        }
 
     def apply(self, state: State, record: Record, envelope: Envelope) -> State:
         """One more message of the history. What was sent live is not part of it."""

@@ -138,10 +138,14 @@ def _decimal(value: Decimal) -> bytes:
         exponent += 1
     if not mantissa:
         exponent = 0
-    return b"".join((
-        _head(_TAG, _TAG_DECIMAL), _head(_ARRAY, 2), _int(exponent),
-        _int(-mantissa if sign else mantissa),
-    ))
+    return b"".join(
+        (
+            _head(_TAG, _TAG_DECIMAL),
+            _head(_ARRAY, 2),
+            _int(exponent),
+            _int(-mantissa if sign else mantissa),
+        )
+    )
 
 
 def _datetime(value: datetime) -> bytes:

@@ -89,8 +89,11 @@ def record_headers(envelope: Envelope) -> list[Header]:
         found.append((EXPIRES_AT_MS, b"%d" % (envelope.created_at // 1000 + envelope.ttl_ms)))
     annotations = envelope.headers
     if annotations:
-        found += [(name, annotations[name].encode())
-                  for name in (TRACEPARENT, ORIGIN_HEADER) if name in annotations]
+        found += [
+            (name, annotations[name].encode())
+            for name in (TRACEPARENT, ORIGIN_HEADER)
+            if name in annotations
+        ]
     return found
 
 

@@ -149,9 +149,7 @@ def _spool(stream: IO[bytes]) -> IO[bytes]:
 def imported(line: bytes, number: int, origin: str) -> Envelope:
     """The envelope of one line: id, sender and time are its own. Raises `InvalidMessage`."""
     envelope = parse_message(line, ttl_ms_default=0)
-    return envelope.with_(
-        headers={**envelope.headers, ORIGIN: origin, IMPORT_SEQ: str(number)}
-    )
+    return envelope.with_(headers={**envelope.headers, ORIGIN: origin, IMPORT_SEQ: str(number)})
 
 
 class Importer:
@@ -172,8 +170,9 @@ class Importer:
         self._namespace = namespace
         self._progress = progress
 
-    async def run(self, source: Source, *, name: str | None = None,
-                  strict: bool = False) -> ImportResult:
+    async def run(
+        self, source: Source, *, name: str | None = None, strict: bool = False
+    ) -> ImportResult:
         """Publish the file's good lines, or with `strict` nothing unless all are good.
 
         `name` (default: the file's) makes the origin, `import:<name>`. Raises
@@ -183,14 +182,25 @@ class Importer:
         origin = f"import:{name or source.name}"
         checked = self._check(source, origin)
         if strict and checked.bad:
-            return ImportResult(origin=origin, read=checked.read, published=0, already_present=0,
-                                duplicates=checked.duplicates, bad=checked.bad, refused=True)
+            return ImportResult(
+                origin=origin,
+                read=checked.read,
+                published=0,
+                already_present=0,
+                duplicates=checked.duplicates,
+                bad=checked.bad,
+                refused=True,
+            )
         present = self._present(checked)
         wanted = {number for id_, number in checked.first_lines.items() if id_ not in present}
         await self._publish(source, origin, wanted)
         return ImportResult(
-            origin=origin, read=checked.read, published=len(wanted),
-            already_present=len(present), duplicates=checked.duplicates, bad=checked.bad,
+            origin=origin,
+            read=checked.read,
+            published=len(wanted),
+            already_present=len(present),
+            duplicates=checked.duplicates,
+            bad=checked.bad,
         )
 
     def _check(self, source: Source, origin: str) -> _Checked:

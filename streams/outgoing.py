@@ -61,8 +61,12 @@ class Outbox:
         event_type = self._codec.catalogue.type(envelope.type)
         if envelope.stream_version is not None:
             raise InvalidEnvelope("stream_version", "is for the aggregate runtime alone to set")
-        if not (envelope.id and envelope.created_at and envelope.sender
-                and envelope.kind is not Kind.UNKNOWN):
+        if not (
+            envelope.id
+            and envelope.created_at
+            and envelope.sender
+            and envelope.kind is not Kind.UNKNOWN
+        ):
             envelope = self._stamped(envelope, event_type)
         value = self._codec.encode(envelope)
         headers = record_headers(envelope)

@@ -108,8 +108,11 @@ def resolve(
 
 
 def _positions(
-    reader: TimedReader, topics: Sequence[str], bound: Bound,
-    firsts: Mapping[Partition, int], lasts: Mapping[Partition, int],
+    reader: TimedReader,
+    topics: Sequence[str],
+    bound: Bound,
+    firsts: Mapping[Partition, int],
+    lasts: Mapping[Partition, int],
 ) -> dict[Partition, int]:
     match bound:
         case AfterStart(count):

@@ -33,9 +33,17 @@ def agentlog(kafka: str, namespace: str) -> Run:
     def run(*arguments: str, **environment: str) -> Ran:
         done = subprocess.run(
             [sys.executable, "-c", "from consumers.cli import main; main()", *arguments],
-            capture_output=True, text=True, timeout=100, check=False,
-            env={**os.environ, "AGENTLOG_BOOTSTRAP_SERVERS": kafka,
-                 "AGENTLOG_NAMESPACE": namespace, **environment})
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env={
+                **os.environ,
+                "AGENTLOG_BOOTSTRAP_SERVERS": kafka,
+                "AGENTLOG_NAMESPACE": namespace,
+                **environment,
+            },
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -47,9 +55,16 @@ def write(path: Path, *lines: Any) -> str:
 
 
 def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"id": f"msg-{n:013d}-aaaaaaaaa", "from": "ann", "to": "bob", "type": "request",
-            "timestamp": "2026-01-31T12:00:00Z", "payload": {"n": n}, "channel_id": "docs",
-            **fields}
+    return {
+        "id": f"msg-{n:013d}-aaaaaaaaa",
+        "from": "ann",
+        "to": "bob",
+        "type": "request",
+        "timestamp": "2026-01-31T12:00:00Z",
+        "payload": {"n": n},
+        "channel_id": "docs",
+        **fields,
+    }
 
 
 def test_s3_04_a_published_file_is_on_the_log_and_its_bad_lines_are_named(
@@ -62,8 +77,14 @@ def test_s3_04_a_published_file_is_on_the_log_and_its_bad_lines_are_named(
     first = agentlog("publish", "--file", file, "--name", "mine", "--json")
     assert first.code == 1
     assert first.document == {
-        "origin": "import:mine", "read": 3, "published": 2, "already_present": 0, "duplicates": 0,
-        "bad": [{"line": 2, "reason": "Missing required field: to"}], "refused": False}
+        "origin": "import:mine",
+        "read": 3,
+        "published": 2,
+        "already_present": 0,
+        "duplicates": 0,
+        "bad": [{"line": 2, "reason": "Missing required field: to"}],
+        "refused": False,
+    }
     again = agentlog("publish", "--file", file)
     assert again.code == 1
     assert again.out == ""
@@ -94,9 +115,17 @@ def test_topics_are_planned_applied_and_then_as_they_should_be(
     applied = agentlog("topics", "apply", "--yes", "--json")
     assert (applied.code, applied.document["applied"]) == (0, True)
     after = agentlog("topics", "diff", "--json")
-    assert (after.code, after.document) == (0, {
-        "namespace": namespace, "in_sync": True, "actions": [], "warnings": [], "refusals": [],
-        "extra": []})
+    assert (after.code, after.document) == (
+        0,
+        {
+            "namespace": namespace,
+            "in_sync": True,
+            "actions": [],
+            "warnings": [],
+            "refusals": [],
+            "extra": [],
+        },
+    )
 
 
 def test_topics_list_needs_no_broker(agentlog: Run) -> None:
@@ -105,12 +134,15 @@ def test_topics_list_needs_no_broker(agentlog: Run) -> None:
     assert {topic["logical"] for topic in listed.document["topics"]} == TOPICS.keys()
 
 
-@pytest.mark.parametrize(("arguments", "code", "text"), [
-    (("publish", "--file", "nowhere.jsonl"), 2, "cannot read nowhere.jsonl"),
-    (("tail", "gossip"), 2, "no topic 'gossip'"),
-    (("tail", "--from", "yesterday"), 2, "not a position"),
-    (("tail", "--from", "1:2", "--follow"), 2, "leave out --to and --follow"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("publish", "--file", "nowhere.jsonl"), 2, "cannot read nowhere.jsonl"),
+        (("tail", "gossip"), 2, "no topic 'gossip'"),
+        (("tail", "--from", "yesterday"), 2, "not a position"),
+        (("tail", "--from", "1:2", "--follow"), 2, "leave out --to and --follow"),
+    ],
+)
 def test_wrong_arguments_end_with_2_and_one_sentence(
     agentlog: Run, arguments: tuple[str, ...], code: int, text: str
 ) -> None:

@@ -13,9 +13,16 @@ from streams.errors import DecodeError, InvalidEnvelope
 from streams.headers import RecordFacts, header, read_headers, record_headers, rfc3339
 
 ENVELOPE = Envelope(
-    type="agentlog.task.AssignTask", payload={}, id="msg-1376409446000-2tn3u9v7i",
-    kind=Kind.TASK_ASSIGNMENT, sender="agent-0", recipients=("a,b", 'c"d'), priority=5,
-    created_at=1_376_409_446_123_456, ttl_ms=30_000, lane=Lane.SYSTEM,
+    type="agentlog.task.AssignTask",
+    payload={},
+    id="msg-1376409446000-2tn3u9v7i",
+    kind=Kind.TASK_ASSIGNMENT,
+    sender="agent-0",
+    recipients=("a,b", 'c"d'),
+    priority=5,
+    created_at=1_376_409_446_123_456,
+    ttl_ms=30_000,
+    lane=Lane.SYSTEM,
     headers={"traceparent": "00-1-2-01", "origin": "import:x", "import_seq": "7"},
 )
 
@@ -40,9 +47,16 @@ def test_the_headers_are_the_envelopes_routing_fields_and_cloudevents() -> None:
 
 def test_readers_get_back_what_was_written() -> None:
     assert read_headers(record_headers(ENVELOPE)) == RecordFacts(
-        type=ENVELOPE.type, kind=ENVELOPE.kind, lane=Lane.SYSTEM, priority=5,
-        recipients=("a,b", 'c"d'), expires_at_ms=ENVELOPE.expires_at_ms,
-        traceparent="00-1-2-01", origin="import:x", id=ENVELOPE.id, sender="agent-0",
+        type=ENVELOPE.type,
+        kind=ENVELOPE.kind,
+        lane=Lane.SYSTEM,
+        priority=5,
+        recipients=("a,b", 'c"d'),
+        expires_at_ms=ENVELOPE.expires_at_ms,
+        traceparent="00-1-2-01",
+        origin="import:x",
+        id=ENVELOPE.id,
+        sender="agent-0",
     )
 
 
@@ -54,8 +68,9 @@ def test_what_is_absent_reads_as_its_default_and_a_new_kind_as_unknown() -> None
     assert not names & {"recipients", "expires_at_ms", "traceparent", "origin"}
 
 
-@pytest.mark.parametrize("bad", [
-    ("priority", b"high"), ("expires_at_ms", b""), ("recipients", b"a"), ("type", b"\xff")])
+@pytest.mark.parametrize(
+    "bad", [("priority", b"high"), ("expires_at_ms", b""), ("recipients", b"a"), ("type", b"\xff")]
+)
 def test_headers_that_are_not_ours_are_a_decode_error(bad: tuple[str, bytes]) -> None:
     with pytest.raises(DecodeError):
         read_headers([bad])
@@ -69,7 +84,8 @@ def test_the_first_header_of_a_name_counts() -> None:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH) // timedelta(
-    microseconds=1)
+    microseconds=1
+)
 
 
 @given(st.integers(_FIRST, _LAST))

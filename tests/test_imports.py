@@ -32,13 +32,21 @@ USED = ("tasks", "inbox", "events", "schemas")
 
 
 def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"id": f"msg-{n:013d}-aaaaaaaaa", "from": "a", "to": "b", "type": "request",
-            "timestamp": "2026-01-31T12:00:00Z", "payload": {"n": n}, **fields}
+    return {
+        "id": f"msg-{n:013d}-aaaaaaaaa",
+        "from": "a",
+        "to": "b",
+        "type": "request",
+        "timestamp": "2026-01-31T12:00:00Z",
+        "payload": {"n": n},
+        **fields,
+    }
 
 
 def write(path: Path, *lines: dict[str, Any] | str) -> Source:
-    path.write_text("".join(
-        (line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    path.write_text(
+        "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    )
     return Source(str(path))
 
 
@@ -60,14 +68,22 @@ class Collected:
         return {Partition(topic, 0): 0 for topic in topics}
 
     def read(self, source: Partition, start: int, end: int) -> Iterator[Sequence[Record]]:
-        yield [Record(source.topic, source.index, n, 0, None, b"", (("ce_id", id_.encode()),))
-               for n, id_ in enumerate(self._present)][start:end]
+        yield [
+            Record(source.topic, source.index, n, 0, None, b"", (("ce_id", id_.encode()),))
+            for n, id_ in enumerate(self._present)
+        ][start:end]
 
 
 def importer(where: Collected, **options: Any) -> Importer:
     namespace = Namespace("x")
-    outbox = Outbox(CODEC, sender="", clock=SystemClock(), rng=random.Random(1),
-                    record_bytes_max=10_000, namespace=namespace)
+    outbox = Outbox(
+        CODEC,
+        sender="",
+        clock=SystemClock(),
+        rng=random.Random(1),
+        record_bytes_max=10_000,
+        namespace=namespace,
+    )
     return Importer(where, outbox, where, namespace, **options)
 
 
@@ -78,9 +94,17 @@ async def run(source: Source, *present: str, **options: Any) -> tuple[ImportResu
 
 async def test_every_bad_line_has_its_number_and_reason_and_good_ones_go(tmp_path: Path) -> None:
     source = write(
-        tmp_path / "f.jsonl", message(1), "{", "", message(2, to=""), message(3, type="gossip"),
-        message(4), message(5, payload={"text": "x" * 20_000}), message(6, type="command"),
-        message(7, type="task_result", payload={"task_id": "t", "status": "done"}))
+        tmp_path / "f.jsonl",
+        message(1),
+        "{",
+        "",
+        message(2, to=""),
+        message(3, type="gossip"),
+        message(4),
+        message(5, payload={"text": "x" * 20_000}),
+        message(6, type="command"),
+        message(7, type="task_result", payload={"task_id": "t", "status": "done"}),
+    )
     result, where = await run(source)
     assert [envelope.id[4:17] for envelope in where.envelopes] == [f"{1:013d}", f"{4:013d}"]
     assert (result.read, result.published, result.refused) == (8, 2, False)
@@ -104,15 +128,16 @@ async def test_strict_publishes_nothing_if_one_line_is_bad(tmp_path: Path) -> No
     assert (result.published, len(where.envelopes), result.refused) == (2, 2, False)
 
 
-async def test_imports_keep_id_sender_and_time_and_say_where_they_are_from(
-    tmp_path: Path
-) -> None:
+async def test_imports_keep_id_sender_and_time_and_say_where_they_are_from(tmp_path: Path) -> None:
     source = write(tmp_path / "past.jsonl", message(1), "", message(2, headers={"ttl": 5}))
     result, where = await run(source)
     first, second = where.envelopes
     assert result.origin == "import:past"
     assert (first.id, first.sender, first.created_at) == (
-        message(1)["id"], "a", 1_769_860_800_000_000)
+        message(1)["id"],
+        "a",
+        1_769_860_800_000_000,
+    )
     assert (first.origin, first.import_seq, first.ttl_ms) == ("import:past", 1, 0)
     assert (second.import_seq, second.ttl_ms) == (3, 5)
     _, named = await run(source, name="other")
@@ -124,7 +149,11 @@ async def test_ids_on_the_log_and_ids_twice_in_the_file_are_skipped(tmp_path: Pa
     result, where = await run(source, message(2)["id"], "msg-0000000000099-aaaaaaaaa")
     assert [envelope.import_seq for envelope in where.envelopes] == [1, 4]
     assert (result.read, result.published, result.already_present, result.duplicates) == (
-        4, 2, 1, 1)
+        4,
+        2,
+        1,
+        1,
+    )
 
 
 async def test_progress_is_told_by_phase(tmp_path: Path) -> None:
@@ -135,7 +164,8 @@ async def test_progress_is_told_by_phase(tmp_path: Path) -> None:
     assert told[-1] == (Phase.PUBLISH, 4_499, 4_499)
     assert (Phase.CHECK, 4_500, 4_500) in told
     assert [phase for phase, _, _ in told] == sorted(
-        (phase for phase, _, _ in told), key=list(Phase).index)
+        (phase for phase, _, _ in told), key=list(Phase).index
+    )
 
 
 async def test_packed_files_and_stdin_are_read_alike(
@@ -170,8 +200,14 @@ async def real(kafka: str, namespace: str) -> AsyncIterator[tuple[Importer, str,
     mine = Namespace(namespace)
     admin = TopicAdmin(kafka)
     admin.provision(mine, {name: TOPICS[name] for name in USED})
-    outbox = Outbox(CODEC, sender="", clock=SystemClock(), rng=random.Random(1),
-                    record_bytes_max=1_000_000, namespace=mine)
+    outbox = Outbox(
+        CODEC,
+        sender="",
+        clock=SystemClock(),
+        rng=random.Random(1),
+        record_bytes_max=1_000_000,
+        namespace=mine,
+    )
     with KafkaLogReader(kafka) as reader:
         async with Publisher(kafka, mine, CODEC) as publisher:
             yield Importer(publisher, outbox, reader, mine), kafka, mine
@@ -179,7 +215,7 @@ async def real(kafka: str, namespace: str) -> AsyncIterator[tuple[Importer, str,
 
 
 async def test_the_small_history_is_on_the_log_once_however_often_it_is_imported(
-    real: tuple[Importer, str, Namespace]
+    real: tuple[Importer, str, Namespace],
 ) -> None:
     importer_, kafka, mine = real
     source = Source(str(DATA / "history-small.jsonl.gz"))

@@ -15,25 +15,40 @@ NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 CUT = Cut(cluster_id="c", topic_ids={"ns.tasks": "t"}, ends={Partition("ns.tasks", 0): 3})
 
 
-@pytest.mark.parametrize(("text", "moment"), [
-    ("now", Now()),
-    ("2026-01-01T00:00:00Z", At(NOW_MS)),
-    ("2026-01-01T02:00:00.250+02:00", At(NOW_MS + 250)),
-    ("-15m", At(NOW_MS - 900_000)),
-    ("-1h30m", At(NOW_MS - 5_400_000)),
-    ("-2d", At(NOW_MS - 172_800_000)),
-    ("-250ms", At(NOW_MS - 250)),
-    ("@before-release", Named("before-release")),
-    (CUT.encode(), CUT),
-])
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("now", Now()),
+        ("2026-01-01T00:00:00Z", At(NOW_MS)),
+        ("2026-01-01T02:00:00.250+02:00", At(NOW_MS + 250)),
+        ("-15m", At(NOW_MS - 900_000)),
+        ("-1h30m", At(NOW_MS - 5_400_000)),
+        ("-2d", At(NOW_MS - 172_800_000)),
+        ("-250ms", At(NOW_MS - 250)),
+        ("@before-release", Named("before-release")),
+        (CUT.encode(), CUT),
+    ],
+)
 def test_the_grammar(text: str, moment: Moment) -> None:
     """Each form names its moment."""
     assert parse_moment(text, NOW_MS) == moment
 
 
-@pytest.mark.parametrize("text", [
-    "", "yesterday", "-", "15m", "-15", "-15x", "@", "2026-01-01", "2026-01-01T00:00:00", "cut1:?",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "-",
+        "15m",
+        "-15",
+        "-15x",
+        "@",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "cut1:?",
+    ],
+)
 def test_anything_else_is_refused(text: str) -> None:
     """And a time without an offset, which would depend on the machine."""
     with pytest.raises(ConfigurationError):

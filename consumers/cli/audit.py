@@ -54,8 +54,10 @@ def problems_of(result: GroupAudit) -> list[str]:
         f"{result.group}: {one.record} {one.detail} ({one.kind})" for one in result.findings
     ]
     if not problems and not result.clean:
-        problems.append(f"{result.group}: {result.lost} lost, {result.duplicated} duplicated, "
-                        f"{result.reordered} reordered")
+        problems.append(
+            f"{result.group}: {result.lost} lost, {result.duplicated} duplicated, "
+            f"{result.reordered} reordered"
+        )
     return problems
 
 

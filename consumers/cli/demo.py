@@ -37,7 +37,10 @@ def demo(
     """
     plan = Plan(history, workers=workers, pods=pods, jobs=jobs, seed=seed, keep=keep)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=stderr) as progress:
         report = run(plan, read_settings(), progress)

@@ -22,10 +22,15 @@ from streams.topics import Namespace
 app = typer.Typer(help="Keep a projection's state live.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="state|metrics|MODULE:NAME")]
-Store = Annotated[str | None, typer.Option(
-    "--store", metavar="URL", envvar="AGENTLOG_STORE",
-    help="Database of the states, as SQLAlchemy names it; default: SQLite in the user's data.",
-)]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="AGENTLOG_STORE",
+        help="Database of the states, as SQLAlchemy names it; default: SQLite in the user's data.",
+    ),
+]
 
 
 @app.command()
@@ -38,8 +43,11 @@ def run(name: Name, store: Store = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     runner = ProjectionRunner(
-        projection, bootstrap_servers=session.bootstrap_servers, namespace=session.namespace,
-        codec=session.codec, store=states,
+        projection,
+        bootstrap_servers=session.bootstrap_servers,
+        namespace=session.namespace,
+        codec=session.codec,
+        store=states,
     )
     stderr.print(f"projection {projection.name} runs as a member of {runner.group}")
     try:
@@ -65,8 +73,9 @@ def show(name: Name, store: Store = None, json_: AsJson = False) -> None:
         stdout.print(state_table(view["agents"]))
     else:
         stdout.print(plain_table(name, view))
-    stderr.print(f"digest {digest(live.state)}\ncut    {live.cut.encode()}",
-                 soft_wrap=True, style="dim")
+    stderr.print(
+        f"digest {digest(live.state)}\ncut    {live.cut.encode()}", soft_wrap=True, style="dim"
+    )
 
 
 def default_store_url() -> str:

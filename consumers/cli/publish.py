@@ -34,12 +34,21 @@ _PHASES: Final = {
 
 
 def publish(
-    file: Annotated[str, typer.Option("--file", "-f", metavar="FILE",
-                                      help="S3 messages: .jsonl, .jsonl.gz, or - for stdin.")],
-    name: Annotated[str | None, typer.Option(
-        help="Name of the import: its origin is import:NAME. Default: the file's name.")] = None,
-    strict: Annotated[bool, typer.Option(
-        "--strict", help="Publish nothing if one line is bad.")] = False,
+    file: Annotated[
+        str,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="S3 messages: .jsonl, .jsonl.gz, or - for stdin."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the import: its origin is import:NAME. Default: the file's name."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Publish nothing if one line is bad.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Publish a file of messages. Exit code 1 if a line was bad; the good ones are published.
@@ -69,12 +78,21 @@ async def _import(
     session: Session, source: Source, name: str | None, strict: bool, progress: Progress
 ) -> ImportResult:
     settings, codec, namespace = session.settings, session.codec, session.namespace
-    outbox = Outbox(codec, sender="", clock=SystemClock(), rng=random.Random(),
-                    record_bytes_max=settings.record_bytes_max, namespace=namespace)
+    outbox = Outbox(
+        codec,
+        sender="",
+        clock=SystemClock(),
+        rng=random.Random(),
+        record_bytes_max=settings.record_bytes_max,
+        namespace=namespace,
+    )
     with KafkaLogReader(session.bootstrap_servers) as reader:
         async with Publisher(
-            session.bootstrap_servers, namespace, codec,
-            pending_max=settings.publish_pending_max, record_bytes_max=settings.record_bytes_max,
+            session.bootstrap_servers,
+            namespace,
+            codec,
+            pending_max=settings.publish_pending_max,
+            record_bytes_max=settings.record_bytes_max,
         ) as publisher:
             importer = Importer(publisher, outbox, reader, namespace, progress=progress)
             return await importer.run(source, name=name, strict=strict)
@@ -83,8 +101,12 @@ async def _import(
 @contextmanager
 def _progress() -> Iterator[Progress]:
     """A bar per phase, on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Bar(*columns, console=stderr, transient=True) as bar:
         tasks: dict[Phase, Any] = {}
 

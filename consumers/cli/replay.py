@@ -28,14 +28,19 @@ from streams.topics import Namespace
 
 app = typer.Typer(help="Rebuild a state from the log alone.", no_args_is_help=True)
 
-At = Annotated[str, typer.Option(
-    "--at", metavar="MOMENT",
-    help="now, an RFC 3339 time, -15m, @FILE or cut1:…; times are append times.",
-)]
+At = Annotated[
+    str,
+    typer.Option(
+        "--at",
+        metavar="MOMENT",
+        help="now, an RFC 3339 time, -15m, @FILE or cut1:…; times are append times.",
+    ),
+]
 Agent = Annotated[str | None, typer.Option("--agent", help="Only what this agent sent or got.")]
-Origin = Annotated[str | None, typer.Option(
-    "--origin", help="Only imports whose origin begins so, as in import:large."
-)]
+Origin = Annotated[
+    str | None,
+    typer.Option("--origin", help="Only imports whose origin begins so, as in import:large."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -71,7 +76,10 @@ def metrics(
 @app.command()
 def projection(
     reference: Annotated[str, typer.Argument(metavar="MODULE:NAME")],
-    agent: Agent = None, at: At = "now", origin: Origin = None, json_: AsJson = False,
+    agent: Agent = None,
+    at: At = "now",
+    origin: Origin = None,
+    json_: AsJson = False,
 ) -> None:
     """A projection of your own; --json prints exactly its view."""
     _, view = _replayed(load_projection(reference), at, Filters(agent=agent, origin=origin))
@@ -86,8 +94,11 @@ def load_projection(name: str) -> Projection[Any]:
     if name in {"state", "metrics"}:
         return AgentState() if name == "state" else Metrics()
     found: Any = load_reference(name)
-    lacking = [part for part in ("name", "version", "topics", "initial", "apply", "merge", "view")
-               if not hasattr(found, part)]
+    lacking = [
+        part
+        for part in ("name", "version", "topics", "initial", "apply", "merge", "view")
+        if not hasattr(found, part)
+    ]
     if lacking:
         raise ConfigurationError(f"{name} is no projection: it has no {', '.join(lacking)}")
     return found  # type: ignore[no-any-return]  # a user's own object; checked above
@@ -109,11 +120,14 @@ def _replayed(
         with _progress() as progress:
             task = progress.add_task(f"replay {projection.name}", total=None)
             replayed = run_replay(
-                projection, reader=reader, namespace=session.namespace, codec=session.codec,
-                cut=cut, filters=filters, open_codec=_codec_opener(session),
-                on_progress=lambda done, total: progress.update(
-                    task, completed=done, total=total
-                ),
+                projection,
+                reader=reader,
+                namespace=session.namespace,
+                codec=session.codec,
+                cut=cut,
+                filters=filters,
+                open_codec=_codec_opener(session),
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     _tell(replayed)
     return replayed, projection.view(replayed.state)
@@ -125,8 +139,12 @@ def _codec_opener(session: Session) -> partial[Codec]:
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=stderr, transient=True,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        transient=True,
     )
 
 
@@ -134,12 +152,15 @@ def _tell(replayed: Replayed[Any]) -> None:
     stderr.print(
         f"{replayed.records:,} records in {replayed.seconds:.2f} s ({replayed.per_s:,.0f}/s)\n"
         f"digest {replayed.digest}",
-        soft_wrap=True, style="dim",
+        soft_wrap=True,
+        style="dim",
     )
     if replayed.tally.undecodable:
         stderr.print(
             f"{replayed.tally.undecodable} records could not be decoded; "
-            f"first: {replayed.tally.first_undecodable}", style="yellow", markup=False,
+            f"first: {replayed.tally.first_undecodable}",
+            style="yellow",
+            markup=False,
         )
 
 

@@ -33,19 +33,30 @@ _COLOURS: Final = ("cyan", "green", "yellow", "blue", "magenta", "bright_cyan", 
 
 
 def tail(
-    topics: Annotated[list[str] | None, typer.Argument(
-        metavar="[TOPIC]...", help="Which topics; default: those that agents write to.")] = None,
-    from_: Annotated[str, typer.Option(
-        "--from", help="start, end, +N, -N, N, @-1h, @TIME, or a range A:B.")] = DEFAULT_FROM,
-    to: Annotated[str | None, typer.Option(
-        "--to", help="Where to end; default: the end as it is, or never with --follow.")] = None,
+    topics: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TOPIC]...", help="Which topics; default: those that agents write to."
+        ),
+    ] = None,
+    from_: Annotated[
+        str, typer.Option("--from", help="start, end, +N, -N, N, @-1h, @TIME, or a range A:B.")
+    ] = DEFAULT_FROM,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Where to end; default: the end as it is, or never with --follow."
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
-    limit: Annotated[int | None, typer.Option(
-        "--limit", "-n", min=1, help="End after this many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="End after this many.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Records with this key.")] = None,
     agent: Annotated[str | None, typer.Option(help="Sent by, or to, this agent.")] = None,
-    type_: Annotated[str | None, typer.Option(
-        "--type", help="Payload type (full or last name) or kind.")] = None,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Payload type (full or last name) or kind.")
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="In this channel.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
@@ -78,8 +89,14 @@ def _bounds(from_: str, to: str | None, *, follow: bool) -> tuple[Bound, Bound |
 
 
 async def _tail(
-    session: Session, names: tuple[str, ...], start: Bound, end: Bound | None, wanted: Filter,
-    limit: int | None, *, json_: bool,
+    session: Session,
+    names: tuple[str, ...],
+    start: Bound,
+    end: Bound | None,
+    wanted: Filter,
+    limit: int | None,
+    *,
+    json_: bool,
 ) -> None:
     with KafkaLogReader(session.bootstrap_servers) as reader:
         spans = resolve(reader, session.namespace.topics(names), start, end)

@@ -32,13 +32,21 @@ def list_(
     if k8s:
         typer.echo(topic_resources(namespace), nl=False)
     elif json_:
-        emit({"namespace": namespace.name,
-              "topics": [_facts(namespace, topic) for topic in TOPICS.values()]})
+        emit(
+            {
+                "namespace": namespace.name,
+                "topics": [_facts(namespace, topic) for topic in TOPICS.values()],
+            }
+        )
     else:
         table = Table("topic", "key", "partitions", "keeps", box=box.SIMPLE_HEAD)
         for topic in TOPICS.values():
-            table.add_row(namespace.topic(topic.name), topic.key, str(topic.partitions),
-                          "latest per key" if topic.compacted else "everything")
+            table.add_row(
+                namespace.topic(topic.name),
+                topic.key,
+                str(topic.partitions),
+                "latest per key" if topic.compacted else "everything",
+            )
         stdout.print(table)
 
 
@@ -52,8 +60,10 @@ def diff(json_: Json = False) -> None:
     else:
         _show(todo)
     if not todo.in_sync:
-        raise ProofFailed("the cluster's topics are not those of the catalogue; "
-                          "`agentlog topics apply` changes what may be changed")
+        raise ProofFailed(
+            "the cluster's topics are not those of the catalogue; "
+            "`agentlog topics apply` changes what may be changed"
+        )
 
 
 @app.command()

@@ -18,11 +18,18 @@ def metrics_table(view: Mapping[str, Any]) -> RenderableType:
     totals = _table("messages", "")
     for label, value in _totals(view):
         totals.add_row(label, _shown(value))
-    return Group(totals, *(
-        counts_table(title, view[name])
-        for title, name in (("type", "by_type"), ("channel", "by_channel"), ("sender", "by_sender"))
-        if view[name]
-    ))
+    return Group(
+        totals,
+        *(
+            counts_table(title, view[name])
+            for title, name in (
+                ("type", "by_type"),
+                ("channel", "by_channel"),
+                ("sender", "by_sender"),
+            )
+            if view[name]
+        ),
+    )
 
 
 def _totals(view: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -30,13 +37,18 @@ def _totals(view: Mapping[str, Any]) -> list[tuple[str, Any]]:
     errors = ", ".join(f"{name} {share:.2%}" for name, share in view["error_rates"].items())
     success = view["success_rate"]
     return [
-        *((name.removeprefix("messages_").replace("_", " "), view[name])
-          for name in view if name.startswith("messages_")),
+        *(
+            (name.removeprefix("messages_").replace("_", " "), view[name])
+            for name in view
+            if name.startswith("messages_")
+        ),
         ("sent per second", throughput["per_second"]),
         ("sent per minute", throughput["per_minute"]),
         ("delivery time, mean, ms", view["average_delivery_time"]),
-        ("delivery time, p50 / p99, ms",
-         f"{_shown(view['delivery_time_p50'])} / {_shown(view['delivery_time_p99'])}"),
+        (
+            "delivery time, p50 / p99, ms",
+            f"{_shown(view['delivery_time_p50'])} / {_shown(view['delivery_time_p99'])}",
+        ),
         ("success rate", None if success is None else f"{success:.2%}"),
         ("errors", errors or None),
         ("as of", view["timestamp"]),
@@ -50,7 +62,9 @@ def state_table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, agent in busiest[:ROWS_MAX]:
         task = agent["last_task"]
         table.add_row(
-            name, _shown(_sum(agent["sent"])), _shown(_sum(agent["received"])),
+            name,
+            _shown(_sum(agent["sent"])),
+            _shown(_sum(agent["received"])),
             f"{_sum(agent['tasks_finished']):,}/{agent['tasks_assigned']:,}",
             f"{task['id']} ({task['status']})" if task else "–",
             (agent["last_seen"] or "–")[:10],

@@ -56,8 +56,13 @@ async def _supervise(
     supervisor = Supervisor(
         processes,
         lambda run_id: [
-            sys.executable, "-m", "consumers.worker.process",
-            "--app", reference, "--run-id", run_id,
+            sys.executable,
+            "-m",
+            "consumers.worker.process",
+            "--app",
+            reference,
+            "--run-id",
+            run_id,
         ],
         tell=emit_line if as_json else _say,
         settle=lambda run_id: end_open_transaction(

@@ -46,9 +46,7 @@ def shares(runs: Sequence[Run], work: Work) -> list[Share]:
 
 def recovered_s(runs: Sequence[Run], work: Work) -> float | None:
     """From the kill to the first run elsewhere on a partition that was the victim's last."""
-    owner = {
-        (run.topic, run.partition): run.pid for run in runs if run.at_ms <= work.killed_ms
-    }
+    owner = {(run.topic, run.partition): run.pid for run in runs if run.at_ms <= work.killed_ms}
     theirs = {source for source, pid in owner.items() if pid == work.killed}
     later = [
         run.at_ms

@@ -47,8 +47,12 @@ class HistoryImport:
         """Publish every message. Raises `AgentlogError` if a line is bad: ours has none."""
         source = Source(str(history))
         outbox = Outbox(
-            self._codec, sender="history", clock=SystemClock(), rng=random.Random(),
-            record_bytes_max=RECORD_BYTES_MAX, namespace=self._namespace,
+            self._codec,
+            sender="history",
+            clock=SystemClock(),
+            rng=random.Random(),
+            record_bytes_max=RECORD_BYTES_MAX,
+            namespace=self._namespace,
         )
         async with Publisher(
             self._servers, self._namespace, self._codec, sender="history"

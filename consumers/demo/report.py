@@ -98,10 +98,13 @@ def _numbers(report: Report) -> Table:
     delivery = ", ".join(
         f"{name} {ms} ms" for name, ms in report.delivery_ms.items() if ms is not None
     )
-    table.add_row("history", f"{report.imported:,} messages from {report.history}, "
-                             f"{report.publish_per_s:,.0f}/s")
-    table.add_row("fleet", f"{report.live:,} envelopes live, "
-                           f"{report.throughput_per_s:,.0f} records handled/s")
+    table.add_row(
+        "history",
+        f"{report.imported:,} messages from {report.history}, {report.publish_per_s:,.0f}/s",
+    )
+    table.add_row(
+        "fleet", f"{report.live:,} envelopes live, {report.throughput_per_s:,.0f} records handled/s"
+    )
     table.add_row("first envelope", f"after {report.first_envelope_s:.1f} s")
     table.add_row("delivery", delivery)
     table.add_row("rebuilt", f"{report.rebuilt:,} records, {report.rebuild_per_s:,.0f}/s")
@@ -117,9 +120,7 @@ def _work(report: Report) -> Table:
     table.add_column("")
     for share in report.work:
         note = Text("SIGKILL", style="red") if share.killed else Text("")
-        table.add_row(
-            f"pid {share.pid}", f"{share.before_kill:,}", f"{share.after_kill:,}", note
-        )
+        table.add_row(f"pid {share.pid}", f"{share.before_kill:,}", f"{share.after_kill:,}", note)
     if report.recovered_s is not None:
         table.caption = f"its partitions went on {report.recovered_s:.1f} s after the kill"
     return table
@@ -128,8 +129,11 @@ def _work(report: Report) -> Table:
 def _proofs(report: Report) -> Panel:
     table = Table.grid(padding=(0, 2))
     for name, holds in report.proofs.items():
-        table.add_row(Text("✓" if holds else "✗", style="green" if holds else "bold red"), name,
-                      Text(_evidence(report, name), style="dim"))
+        table.add_row(
+            Text("✓" if holds else "✗", style="green" if holds else "bold red"),
+            name,
+            Text(_evidence(report, name), style="dim"),
+        )
     title = "[green]Proven[/]" if report.ok else "[bold red]Not proven[/]"
     return Panel(table, title=title, title_align="left", expand=False, padding=(1, 2))
 
@@ -138,7 +142,7 @@ def _evidence(report: Report, proof: str) -> str:
     return {
         "nothing lost": f"{report.lost} lost",
         "nothing duplicated": f"{report.duplicated} on the log twice, "
-                              f"though {report.redelivered} handler runs were repeated",
+        f"though {report.redelivered} handler runs were repeated",
         "nothing reordered": f"{report.reordered} out of order within their key",
         "every record ended exactly once": f"{report.untiled} faults in the journal",
         "agent state: replayed = live": report.state_digest_replayed[:DIGEST_SHOWN],

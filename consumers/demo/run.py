@@ -146,8 +146,13 @@ class _Director:
                 for name in ("state", "metrics")
             ]
             workers = self.stage.start(
-                "workers", "consumers.cli", "worker", "--app", "consumers.demo.fleet:app",
-                "--processes", str(self.plan.workers),
+                "workers",
+                "consumers.cli",
+                "worker",
+                "--app",
+                "consumers.demo.fleet:app",
+                "--processes",
+                str(self.plan.workers),
             )
             publishing = HistoryImport(self.servers, self.namespace, self.codec, self.progress)
             imported = asyncio.run(publishing.run(self.plan.history))
@@ -168,8 +173,16 @@ class _Director:
         bar = self.progress.add_task("the fleet works", total=expected)
         actors = [
             self.stage.start(
-                f"pod-{pod}", "consumers.demo.pods", "--pod", str(pod), "--agents",
-                str(plan.agents), "--jobs", str(plan.jobs), "--seed", str(plan.seed),
+                f"pod-{pod}",
+                "consumers.demo.pods",
+                "--pod",
+                str(pod),
+                "--agents",
+                str(plan.agents),
+                "--jobs",
+                str(plan.jobs),
+                "--seed",
+                str(plan.seed),
             )
             for pod in range(plan.pods)
         ]
@@ -177,7 +190,8 @@ class _Director:
 
         def until(condition: Callable[[], bool], what: str) -> None:
             self._until(
-                condition, what,
+                condition,
+                what,
                 lambda: self.progress.update(bar, completed=ledger.count(self.ledger)),
             )
 
@@ -241,9 +255,7 @@ class _Director:
             namespace=self.namespace,
             codec=self.codec,
             cut=cut,
-            on_progress=lambda done, total: self.progress.update(
-                bar, completed=done, total=total
-            ),
+            on_progress=lambda done, total: self.progress.update(bar, completed=done, total=total),
         )
 
     def _report(
@@ -254,8 +266,7 @@ class _Director:
         reader: KafkaLogReader,
     ) -> Report:
         state, metrics = (
-            self._replayed(fold, live.cut, reader)
-            for fold, live in zip(LIVE, lives, strict=True)
+            self._replayed(fold, live.cut, reader) for fold, live in zip(LIVE, lives, strict=True)
         )
         history_fold: Projection[Any] = load_reference(HISTORY_FOLD)
         history = self._replayed(history_fold, None, reader)
@@ -300,4 +311,3 @@ class _Director:
             rebuild_per_s=round(rebuilt / sum(one.seconds for one in replays), 1),
             total_s=round(time.monotonic() - self.began, 1),
         )
-

@@ -86,7 +86,9 @@ def _agent(state: State, name: str) -> dict[str, Any]:
     if agent is None:
         agent = state[name] = {
             **{counts: {} for counts in _COUNTS},
-            "assigned": 0, "last_seen": 0, "latest": {},
+            "assigned": 0,
+            "last_seen": 0,
+            "latest": {},
         }
     return agent
 
@@ -101,8 +103,12 @@ def _finished(envelope: Envelope) -> dict[str, Any]:
 
 def _reported(envelope: Envelope) -> dict[str, Any]:
     said = envelope.payload
-    return {"status": {"agent_status": said["agent_status"],
-                       "current_tasks": list(said["current_tasks"])}}
+    return {
+        "status": {
+            "agent_status": said["agent_status"],
+            "current_tasks": list(said["current_tasks"]),
+        }
+    }
 
 
 _TOLD: Final = {ASSIGN_TASK: _assigned, TASK_FINISHED: _finished, STATUS_REPORTED: _reported}

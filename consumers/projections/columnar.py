@@ -120,9 +120,7 @@ class ColumnDecoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _table(
-        self, framing: bytes, first: bytes, joined: bytes, count: int
-    ) -> pa.Table | None:
+    def _table(self, framing: bytes, first: bytes, joined: bytes, count: int) -> pa.Table | None:
         """One block's rows; None unless each of them is plainly there."""
         rows = _BATCH_ROWS_FEW if count < _MANY else _BATCH_ROWS_MANY
         total = -(-(count + 1) // rows) * rows
@@ -165,17 +163,30 @@ def container_header(writer: WriterSchema) -> bytes:
     fields = writer.prefix["fields"]
     payload = writer.schema["fields"][-1]
     fixed = {"type": "fixed", "name": _FRAME, "size": PREFIX_LENGTH}
-    schema = json.dumps({
-        "type": "record",
-        "name": writer.schema["name"],
-        "namespace": writer.schema.get("namespace", ""),
-        "fields": [{"name": _FRAME, "type": fixed}, *_plain(fields),
-                   {"name": PAYLOAD_FIELD, "type": payload["type"]}],
-    }).encode()
-    return b"".join((
-        _MAGIC, _zigzag(2), _text(b"avro.schema"), _text(schema),
-        _text(b"avro.codec"), _text(b"null"), _zigzag(0), _SYNC,
-    ))
+    schema = json.dumps(
+        {
+            "type": "record",
+            "name": writer.schema["name"],
+            "namespace": writer.schema.get("namespace", ""),
+            "fields": [
+                {"name": _FRAME, "type": fixed},
+                *_plain(fields),
+                {"name": PAYLOAD_FIELD, "type": payload["type"]},
+            ],
+        }
+    ).encode()
+    return b"".join(
+        (
+            _MAGIC,
+            _zigzag(2),
+            _text(b"avro.schema"),
+            _text(schema),
+            _text(b"avro.codec"),
+            _text(b"null"),
+            _zigzag(0),
+            _SYNC,
+        )
+    )
 
 
 def _are(frames: Any, framing: bytes) -> bool:
@@ -187,8 +198,9 @@ def _plain(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_plain(branch) for branch in schema]
     if isinstance(schema, dict):
-        return {key: _plain(value) for key, value in schema.items()
-                if not key.startswith("__fastavro")}
+        return {
+            key: _plain(value) for key, value in schema.items() if not key.startswith("__fastavro")
+        }
     return schema
 
 

@@ -41,8 +41,15 @@ DATA_TOPICS: Final = (TASKS, CHANNELS, INBOX, REPLIES, EVENTS, COMMANDS)
 """Where agents' data envelopes go."""
 
 _SUMS: Final = ("sent", "delivered", "delivery_ms_sum", "failed", "journaled")
-_COUNTS: Final = ("by_sender", "by_type", "by_channel", "addressed", "outcomes", "errors",
-                  "delivery_buckets")
+_COUNTS: Final = (
+    "by_sender",
+    "by_type",
+    "by_channel",
+    "addressed",
+    "outcomes",
+    "errors",
+    "delivery_buckets",
+)
 _EARLIEST: Final = ("first_sent_ms",)
 _LATEST: Final = ("last_sent_ms", "latest_ms")
 
@@ -66,9 +73,7 @@ class Metrics(msgspec.Struct, frozen=True):
         """Count one envelope, or what one journal record says."""
         if envelope.type == OUTCOMES_RECORDED:
             _count_outcomes(state, envelope.payload)
-        elif is_first_copy(
-            record.topic, record.key, envelope.recipients, envelope.reply_to
-        ):
+        elif is_first_copy(record.topic, record.key, envelope.recipients, envelope.reply_to):
             state["sent"] += 1
             count(state["by_sender"], envelope.sender)
             count(state["by_type"], envelope.kind.value)
@@ -126,7 +131,8 @@ def _sent(state: State) -> dict[str, Any]:
     return {
         "messages_sent": sent,
         "throughput": {
-            "per_second": round(sent / span_s, 3), "per_minute": round(60 * sent / span_s, 3),
+            "per_second": round(sent / span_s, 3),
+            "per_minute": round(60 * sent / span_s, 3),
         },
         "agent_activity": {
             agent: {
@@ -155,9 +161,7 @@ def _ended(state: State) -> dict[str, Any]:
         "average_delivery_time": _ratio(state["delivery_ms_sum"], delivered),
         "delivery_time_p50": quantile(buckets, 0.5),
         "delivery_time_p99": quantile(buckets, 0.99),
-        "error_rates": {
-            name: _ratio(n, handled + dead) for name, n in sorted(errors.items())
-        },
+        "error_rates": {name: _ratio(n, handled + dead) for name, n in sorted(errors.items())},
         "success_rate": _ratio(handled, handled + dead),
     }
 

@@ -55,8 +55,9 @@ def _accepted(table: pa.Table, filters: Filters) -> pa.Array:
     mask = pa.array([True] * table.num_rows)
     if filters.agent is not None:
         named = [filters.agent in names for names in table.column("recipients").to_pylist()]
-        mask = pc.and_(mask, pc.or_(_flat(pc.equal(table.column("sender"), filters.agent)),
-                                    pa.array(named)))
+        mask = pc.and_(
+            mask, pc.or_(_flat(pc.equal(table.column("sender"), filters.agent)), pa.array(named))
+        )
     if filters.origin is not None:
         headers = _flat(table.column("headers"))
         origins = pc.fill_null(pc.map_lookup(headers, pa.scalar(ORIGIN), "last"), "")
@@ -68,10 +69,13 @@ def _first_copies(rows: Rows) -> pa.Array:
     recipients, reply_to = (
         rows.table.column(name).to_pylist() for name in ("recipients", "reply_to")
     )
-    return pa.array([
-        is_first_copy(rows.topic, *row)
-        for row in zip(rows.keys(), recipients, reply_to, strict=True)
-    ], pa.bool_())
+    return pa.array(
+        [
+            is_first_copy(rows.topic, *row)
+            for row in zip(rows.keys(), recipients, reply_to, strict=True)
+        ],
+        pa.bool_(),
+    )
 
 
 def _flat(column: Any) -> Any:

@@ -65,7 +65,10 @@ class PartitionFold(Generic[S]):
     """A projection's state over one partition, record by record."""
 
     def __init__(
-        self, projection: Projection[S], codec: Codec, filters: Filters = EVERYTHING,
+        self,
+        projection: Projection[S],
+        codec: Codec,
+        filters: Filters = EVERYTHING,
         state: S | None = None,
     ) -> None:
         self._projection = projection

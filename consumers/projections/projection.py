@@ -77,6 +77,10 @@ class Stamp(NamedTuple):
     def of(cls, record: Record, envelope: Envelope) -> Stamp:
         """The stamp of one record; no two records have the same."""
         return cls(
-            envelope.created_at, envelope.import_seq or 0,
-            record.appended_at_ms, record.topic, record.partition, record.position,
+            envelope.created_at,
+            envelope.import_seq or 0,
+            record.appended_at_ms,
+            record.topic,
+            record.partition,
+            record.position,
         )

@@ -269,6 +269,9 @@ def end_open_transaction(bootstrap_servers: str, transactional_id: str) -> None:
 
     Only for a transactional id whose process is known to be dead: it fences whoever uses it.
     """
-    config = {**CONFIG, "bootstrap.servers": bootstrap_servers,
-              "transactional.id": transactional_id}
+    config = {
+        **CONFIG,
+        "bootstrap.servers": bootstrap_servers,
+        "transactional.id": transactional_id,
+    }
     Producer(config, logger=SILENT).init_transactions(CALL_S_MAX)

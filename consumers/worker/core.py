@@ -47,8 +47,18 @@ def record_size(record: Record) -> int:
 class Assignment:
     """One partition while it is ours. `metadata` is the group's, as it was when we got it (H3)."""
 
-    __slots__ = ("count", "live", "metadata", "returned", "running", "size", "source", "stopping",
-                 "token", "tracker")
+    __slots__ = (
+        "count",
+        "live",
+        "metadata",
+        "returned",
+        "running",
+        "size",
+        "source",
+        "stopping",
+        "token",
+        "tracker",
+    )
 
     def __init__(self, token: int, source: Partition, position: int, metadata: Any) -> None:
         self.token = token
@@ -207,8 +217,9 @@ class Core:
     def running(self, sources: Iterable[Partition] | None = None) -> int:
         """Records of these partitions (None: of all) that are in handlers."""
         wanted = self._by_source if sources is None else sources
-        return sum(self._by_source[source].running for source in wanted
-                   if source in self._by_source)
+        return sum(
+            self._by_source[source].running for source in wanted if source in self._by_source
+        )
 
     def give_up(self, sources: Iterable[Partition]) -> None:
         """These partitions are not ours any more: whatever was not committed is dropped."""

@@ -105,9 +105,7 @@ class WorkerLoop:
         stopped = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait(
-                {committer, stopped, ended}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({committer, stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
             ended.cancel()
@@ -301,8 +299,13 @@ class WorkerLoop:
     ) -> None:
         record = ticket.item.record
         settled = Settled(
-            record.position, record.appended_at_ms, record_size(record), ending, envelope_id,
-            tuple(outputs), delivery_ms,
+            record.position,
+            record.appended_at_ms,
+            record_size(record),
+            ending,
+            envelope_id,
+            tuple(outputs),
+            delivery_ms,
         )
         self._core.finished(ticket, settled)
         if self._settled_since is None:
@@ -375,9 +378,7 @@ class WorkerLoop:
             for envelope in journal_envelopes(
                 self._group, part.commit, writer=self._run_id, now_us=now_us
             ):
-                outputs += self._outbox.records(
-                    envelope.with_(kind=self._outbox.kind_of(envelope))
-                )
+                outputs += self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
             _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
                 part.commit.prefix_to
             )

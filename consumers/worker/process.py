@@ -60,8 +60,9 @@ def stop_on_signals() -> asyncio.Event:
 async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | None = None) -> None:
     """Run one worker until told to stop, or until `parent` is not our parent any more."""
     if settings.bootstrap_servers is None:
-        raise ConfigurationError("AGENTLOG_BOOTSTRAP_SERVERS is not set; start workers with "
-                                 "`agentlog worker`")
+        raise ConfigurationError(
+            "AGENTLOG_BOOTSTRAP_SERVERS is not set; start workers with `agentlog worker`"
+        )
     stop = stop_on_signals()
     session = session_on(settings.bootstrap_servers, settings)
     worker = Worker(

@@ -98,8 +98,9 @@ class Supervisor:
                     self._exit_code = self._exit_code or abs(code)
                 if code >= 0:
                     return
-            await self._after_death(place, process.pid, run_id, code, stop,
-                                    lived_s=time.monotonic() - began)
+            await self._after_death(
+                place, process.pid, run_id, code, stop, lived_s=time.monotonic() - began
+            )
 
     async def _until_end(self, process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
         """Wait for its end; once `stop` is set, pass it on and kill what does not drain."""

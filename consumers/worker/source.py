@@ -145,8 +145,10 @@ class KafkaSource:
 
     def _step(self) -> None:
         if self._fatal is not None:
-            raise BrokerError(f"the consumer of group {self._config['group.id']} cannot go on: "
-                              f"{self._fatal.str()}")
+            raise BrokerError(
+                f"the consumer of group {self._config['group.id']} cannot go on: "
+                f"{self._fatal.str()}"
+            )
         while not self._commands.empty():
             self._reload(self._commands.get())
         room = self._window.room()

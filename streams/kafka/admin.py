@@ -51,8 +51,7 @@ class TopicAdmin:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = bootstrap_servers
-        self._client = AdminClient({**ADMIN, "bootstrap.servers": bootstrap_servers},
-                                   logger=SILENT)
+        self._client = AdminClient({**ADMIN, "bootstrap.servers": bootstrap_servers}, logger=SILENT)
 
     def brokers(self) -> int:
         """How many brokers there are."""
@@ -69,14 +68,19 @@ class TopicAdmin:
             return ()
         described = self._each(self._client.describe_topics(TopicCollection(names)))
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        configs = {resource.name: entries for resource, entries
-                   in self._each(self._client.describe_configs(resources)).items()}
+        configs = {
+            resource.name: entries
+            for resource, entries in self._each(self._client.describe_configs(resources)).items()
+        }
         return tuple(
             ActualTopic(
                 name=name,
                 partitions=len(described[name].partitions),
-                config={entry.name: entry.value for entry in configs[name].values()
-                        if entry.value is not None},
+                config={
+                    entry.name: entry.value
+                    for entry in configs[name].values()
+                    if entry.value is not None
+                },
                 topic_id=str(described[name].topic_id),
             )
             for name in names
@@ -84,8 +88,12 @@ class TopicAdmin:
 
     def plan(self, namespace: Namespace, catalogue: Mapping[str, Topic] = TOPICS) -> Plan:
         """What would make the namespace's topics those of the catalogue."""
-        return plan(namespace, self.topics(namespace), catalogue=catalogue,
-                    replication=replication_for(self.brokers()))
+        return plan(
+            namespace,
+            self.topics(namespace),
+            catalogue=catalogue,
+            replication=replication_for(self.brokers()),
+        )
 
     def apply(self, todo: Plan) -> None:
         """Carry out a plan; returns when the topics are there. Doing it twice does no harm.
@@ -114,16 +122,26 @@ class TopicAdmin:
         """Delete topics by full name, with all that is on them; absent ones are no error."""
         wanted = list(names)
         if wanted:
-            self._each(self._client.delete_topics(wanted),
-                       harmless=frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART}))
+            self._each(
+                self._client.delete_topics(wanted),
+                harmless=frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART}),
+            )
 
     def _create(self, wanted: Iterable[CreateTopic]) -> None:
-        new = [NewTopic(action.topic, num_partitions=action.partitions,
-                        replication_factor=action.replication, config=dict(action.config))
-               for action in wanted]
+        new = [
+            NewTopic(
+                action.topic,
+                num_partitions=action.partitions,
+                replication_factor=action.replication,
+                config=dict(action.config),
+            )
+            for action in wanted
+        ]
         if new:
-            self._each(self._client.create_topics(new),
-                       harmless=frozenset({KafkaError.TOPIC_ALREADY_EXISTS}))
+            self._each(
+                self._client.create_topics(new),
+                harmless=frozenset({KafkaError.TOPIC_ALREADY_EXISTS}),
+            )
             self._await({topic.topic: 1 for topic in new})
 
     def _grow(self, wanted: Iterable[GrowPartitions]) -> None:
@@ -134,10 +152,14 @@ class TopicAdmin:
 
     def _alter(self, wanted: Iterable[AlterConfig]) -> None:
         resources = [
-            ConfigResource(ResourceType.TOPIC, action.topic, incremental_configs=[
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, (_, value) in action.changes.items()
-            ])
+            ConfigResource(
+                ResourceType.TOPIC,
+                action.topic,
+                incremental_configs=[
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, (_, value) in action.changes.items()
+                ],
+            )
             for action in wanted
         ]
         if resources:
@@ -159,12 +181,17 @@ class TopicAdmin:
 
     def _served(self, partitions: Mapping[str, int]) -> bool:
         known = self._metadata().topics
-        if any(name not in known or len(known[name].partitions) < count
-               for name, count in partitions.items()):
+        if any(
+            name not in known or len(known[name].partitions) < count
+            for name, count in partitions.items()
+        ):
             return False
         # Only the leader itself answers for offsets; metadata names it before it knows.
-        asked = {TopicPartition(name, index): OffsetSpec.latest()  # type: ignore[no-untyped-call]
-                 for name in partitions for index in known[name].partitions}
+        asked = {
+            TopicPartition(name, index): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            for name in partitions
+            for index in known[name].partitions
+        }
         answers = self._client.list_offsets(asked, request_timeout=ANSWER_S_MAX)
         return all(future.exception(timeout=ANSWER_S_MAX) is None for future in answers.values())
 
@@ -180,8 +207,9 @@ class TopicAdmin:
     def _cluster(self) -> Any:
         return self._wait(self._client.describe_cluster())
 
-    def _each(self, futures: Mapping[Any, Future[_T]],
-              harmless: frozenset[int] = frozenset()) -> dict[Any, _T]:
+    def _each(
+        self, futures: Mapping[Any, Future[_T]], harmless: frozenset[int] = frozenset()
+    ) -> dict[Any, _T]:
         """The answer per subject. A harmless error's subject is left out."""
         answers: dict[Any, _T] = {}
         for subject, future in futures.items():
@@ -207,9 +235,11 @@ class TopicAdmin:
 
 
 # The client spells the codes of its own errors with an underscore.
-_SILENCE: Final = frozenset({
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-})
+_SILENCE: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+    }
+)

@@ -128,8 +128,9 @@ class PartitionQueue:
 
     def _opened(self) -> Batch:
         batch = Batch(self._producer.create_batch(), self._partition, self._loop.create_future())
-        batch.deadline = self._loop.call_later(self._delivery_timeout_s, batch.fail,
-                                               TimeoutError("not acknowledged in time"))
+        batch.deadline = self._loop.call_later(
+            self._delivery_timeout_s, batch.fail, TimeoutError("not acknowledged in time")
+        )
         self._open = batch
         if self._sender is None:
             self._sender = self._loop.create_task(self._send_all())
@@ -157,8 +158,9 @@ class PartitionQueue:
     async def _wait(self, *others: asyncio.Future[Any], timeout_s: float | None = None) -> None:
         """Wait for one of these, or until a batch is full or the publisher closes."""
         self._woken = self._loop.create_future()
-        await asyncio.wait([self._woken, *others], timeout=timeout_s,
-                           return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [self._woken, *others], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
 
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():

@@ -87,8 +87,12 @@ class Publisher:
         self._servers = bootstrap_servers
         self._namespace = namespace
         self._outbox = Outbox(
-            codec, sender=sender, clock=clock or SystemClock(), rng=rng or random.Random(),
-            record_bytes_max=record_bytes_max, namespace=namespace,
+            codec,
+            sender=sender,
+            clock=clock or SystemClock(),
+            rng=rng or random.Random(),
+            record_bytes_max=record_bytes_max,
+            namespace=namespace,
         )
         self._linger_s = linger_ms / 1000
         self._delivery_timeout_s = delivery_timeout_ms / 1000
@@ -105,7 +109,9 @@ class Publisher:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         await self.close()
@@ -206,8 +212,9 @@ class Publisher:
         ]
 
     def _closed(self, envelope_id: str, topic: str) -> PublishError:
-        return PublishError(envelope_id, self._namespace.topic(topic),
-                            "the publisher is not open", retriable=False)
+        return PublishError(
+            envelope_id, self._namespace.topic(topic), "the publisher is not open", retriable=False
+        )
 
     async def _announce(self, event_type: EventType, envelope_id: str) -> None:
         """Write the type's schema to the `schemas` topic, before its first record."""
@@ -237,18 +244,28 @@ class Publisher:
             try:
                 count = await count_partitions(self._producer, full)
             except (KafkaError, TimeoutError) as error:
-                raise PublishError(envelope_id, full, f"no metadata: {error!r}",
-                                   retriable=is_retriable(error)) from error
+                raise PublishError(
+                    envelope_id, full, f"no metadata: {error!r}", retriable=is_retriable(error)
+                ) from error
             if count is None:
                 raise PublishError(
-                    envelope_id, full, "the topic does not exist; run `agentlog topics apply` with "
-                    f"AGENTLOG_NAMESPACE={self._namespace.name}", retriable=False,
+                    envelope_id,
+                    full,
+                    "the topic does not exist; run `agentlog topics apply` with "
+                    f"AGENTLOG_NAMESPACE={self._namespace.name}",
+                    retriable=False,
                 )
             producer = self._producer
-            self._topics[logical] = TopicQueues(count, lambda index: PartitionQueue(
-                producer, Partition(full, index), linger_s=self._linger_s,
-                delivery_timeout_s=self._delivery_timeout_s, on_settled=self._pending.settle,
-            ))
+            self._topics[logical] = TopicQueues(
+                count,
+                lambda index: PartitionQueue(
+                    producer,
+                    Partition(full, index),
+                    linger_s=self._linger_s,
+                    delivery_timeout_s=self._delivery_timeout_s,
+                    on_settled=self._pending.settle,
+                ),
+            )
 
     def _watch_growth(self) -> None:
         """Every now and then: follow topics that have been given more partitions."""
@@ -256,7 +273,8 @@ class Publisher:
             return
         for logical, topic in self._topics.items():
             known = self._producer.client.cluster.partitions_for_topic(
-                self._namespace.topic(logical))
+                self._namespace.topic(logical)
+            )
             topic.grow(len(known or ()))
         self._growth = asyncio.get_running_loop().call_later(GROWTH_CHECK_S, self._watch_growth)
 
@@ -285,6 +303,9 @@ def _placement(envelope_id: str, batch: Batch, index: int) -> Placement:
 
 def _failed(envelope_id: str, batch: Batch, error: BaseException) -> PublishError:
     retriable = is_retriable(error)
-    problem = (f"{error}; it may still be written" if isinstance(error, TimeoutError)
-               else f"{type(error).__name__}: {error}")
+    problem = (
+        f"{error}; it may still be written"
+        if isinstance(error, TimeoutError)
+        else f"{type(error).__name__}: {error}"
+    )
     return PublishError(envelope_id, str(batch.partition), problem, retriable=retriable)

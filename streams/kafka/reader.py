@@ -63,30 +63,38 @@ _BULK: Final[Mapping[str, Any]] = {
 }
 # The client spells the codes of its own errors with an underscore.
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
-_GONE: Final = frozenset({
-    KafkaError.OFFSET_OUT_OF_RANGE,
-    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
-    KafkaError._NO_OFFSET,  # noqa: SLF001
-})
-_MISSING: Final = frozenset({
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-})
-_PASSING: Final = frozenset({
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-})
+_GONE: Final = frozenset(
+    {
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+        KafkaError._NO_OFFSET,  # noqa: SLF001
+    }
+)
+_MISSING: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+_PASSING: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+    }
+)
 # A broker that just started, or an election: the next answer is another one.
-_MOVING: Final = frozenset({
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-})
+_MOVING: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
 _ASK_AGAIN_S: Final = 0.1
 
 
@@ -102,7 +110,9 @@ class KafkaLogReader:
         self._last_error = ""
         # Held for the reader's life: a collected AdminClient cancels its futures.
         config: dict[str, Any] = {
-            **ADMIN, "bootstrap.servers": bootstrap_servers, "error_cb": self._on_error,
+            **ADMIN,
+            "bootstrap.servers": bootstrap_servers,
+            "error_cb": self._on_error,
             "logger": SILENT,
         }
         self._admin = AdminClient(config)
@@ -158,7 +168,9 @@ class KafkaLogReader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()
@@ -185,8 +197,12 @@ class KafkaLogReader:
                 heard_at = time.monotonic()  # the time that a fold takes is not the broker's
 
     def _passed(
-        self, consumer: Consumer, source: Partition, position: int,
-        got: Sequence[Message], messages: Sequence[Message],
+        self,
+        consumer: Consumer,
+        source: Partition,
+        position: int,
+        got: Sequence[Message],
+        messages: Sequence[Message],
     ) -> int:
         """How far the consumer is now, markers and aborted records included."""
         if len(messages) < len(got):
@@ -234,17 +250,18 @@ class KafkaLogReader:
         found = {name: self._answer(future, f"topic {name}") for name, future in answers.items()}
         return (
             {name: str(topic.topic_id) for name, topic in found.items()},
-            [Partition(name, part.id) for name, topic in found.items()
-             for part in topic.partitions],
+            [
+                Partition(name, part.id)
+                for name, topic in found.items()
+                for part in topic.partitions
+            ],
         )
 
     def _cluster_id(self) -> str:
         answer = self._admin.describe_cluster(request_timeout=self._silence_s_max)
         return str(self._answer(answer, "the cluster").cluster_id)
 
-    def _positions(
-        self, partitions: Sequence[Partition], spec: OffsetSpec
-    ) -> dict[Partition, int]:
+    def _positions(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         """The position that `spec` means on each partition; asks again while leaders move."""
         found: dict[Partition, int] = {}
         deadline = time.monotonic() + self._silence_s_max
@@ -264,9 +281,7 @@ class KafkaLogReader:
                 time.sleep(_ASK_AGAIN_S)
         return found
 
-    def _answer(
-        self, future: Future[Any], what: str, passing: frozenset[int] = frozenset()
-    ) -> Any:
+    def _answer(self, future: Future[Any], what: str, passing: frozenset[int] = frozenset()) -> Any:
         """The answer, or None for an error that is about to pass."""
         try:
             return future.result(timeout=self._silence_s_max + 5)

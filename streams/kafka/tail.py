@@ -50,8 +50,11 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         for part in spans:
             counts[part.topic] = counts.get(part.topic, 0) + 1
         key = self.key.encode()
-        return {part: span for part, span in spans.items()
-                if partition_for(key, counts[part.topic]) == part.index}
+        return {
+            part: span
+            for part, span in spans.items()
+            if partition_for(key, counts[part.topic]) == part.index
+        }
 
     def fits_key(self, record: Record) -> bool:
         """Whether the record has the key."""
@@ -60,11 +63,17 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def fits(self, envelope: Envelope) -> bool:
         """Whether the envelope is what was asked for."""
         return (
-            (self.agent is None or self.agent == envelope.sender
-             or self.agent in envelope.recipients)
+            (
+                self.agent is None
+                or self.agent == envelope.sender
+                or self.agent in envelope.recipients
+            )
             and (self.channel is None or self.channel == envelope.channel_id)
-            and (self.type is None or self.type in {
-                envelope.type, envelope.type.rpartition(".")[2], envelope.kind.value})
+            and (
+                self.type is None
+                or self.type
+                in {envelope.type, envelope.type.rpartition(".")[2], envelope.kind.value}
+            )
         )
 
 
@@ -87,8 +96,11 @@ async def tail(
     Raises `BrokerError` if no broker answers, `LogError` if a position is gone.
     """
     wanted = wanted or Filter()
-    open_spans = {TopicPartition(*part): span for part, span in wanted.partitions(spans).items()
-                  if span.end is None or span.start < span.end}
+    open_spans = {
+        TopicPartition(*part): span
+        for part, span in wanted.partitions(spans).items()
+        if span.end is None or span.start < span.end
+    }
     if not open_spans:
         return
     consumer = await _started(bootstrap_servers, open_spans)
@@ -129,9 +141,10 @@ async def _fetched(
 ) -> AsyncIterator[Record]:
     batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
     found = [
-        _record(message) for part, messages in batches.items() for message in messages
-        if (span := spans.get(part)) is not None
-        and (span.end is None or message.offset < span.end)
+        _record(message)
+        for part, messages in batches.items()
+        for message in messages
+        if (span := spans.get(part)) is not None and (span.end is None or message.offset < span.end)
     ]
     for record in sorted(found, key=lambda record: record.appended_at_ms):
         yield record
@@ -149,8 +162,12 @@ async def _close_what_is_read(
 
 def _record(message: ConsumerRecord[Any, Any]) -> Record:
     return Record(
-        topic=message.topic, partition=message.partition, position=message.offset,
-        appended_at_ms=message.timestamp, key=message.key, value=message.value,
+        topic=message.topic,
+        partition=message.partition,
+        position=message.offset,
+        appended_at_ms=message.timestamp,
+        key=message.key,
+        value=message.value,
         headers=tuple(message.headers),
     )
 

@@ -29,8 +29,17 @@ PAYLOAD_TYPES: Final[Mapping[Kind, str]] = {
     Kind.STATE_CHANGE: "agentlog.state.StateChanged",
     Kind.STATE_SYNC_REQUEST: "agentlog.state.SyncState",
     **dict.fromkeys(
-        (Kind.REQUEST, Kind.RESPONSE, Kind.NOTIFICATION, Kind.ERROR, Kind.HEARTBEAT,
-         Kind.SHUTDOWN, Kind.BROADCAST, Kind.EVENT, Kind.COMMAND),
+        (
+            Kind.REQUEST,
+            Kind.RESPONSE,
+            Kind.NOTIFICATION,
+            Kind.ERROR,
+            Kind.HEARTBEAT,
+            Kind.SHUTDOWN,
+            Kind.BROADCAST,
+            Kind.EVENT,
+            Kind.COMMAND,
+        ),
         JSON_TYPE,
     ),
 }
@@ -41,8 +50,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 _REQUIRED_WHOLE: Final = (("id", "id"), ("sender", "from"), ("timestamp", "timestamp"))
 _ANNOTATIONS: Final = ("traceparent", "tracestate", ORIGIN)
-_ROUTING: Final = ("channel_id", "server_id", "session_id", "reply_to", "causation_id",
-                   "stream_id", "expected_version")
+_ROUTING: Final = (
+    "channel_id",
+    "server_id",
+    "session_id",
+    "reply_to",
+    "causation_id",
+    "stream_id",
+    "expected_version",
+)
 
 
 class InvalidMessage(EnvelopeError):
@@ -71,8 +87,9 @@ def parse_message(
     except ValidationError as error:
         raise InvalidMessage(problems(error.errors(include_url=False))) from None
     if whole:
-        gone = tuple(missing(name) for field, name in _REQUIRED_WHOLE
-                     if getattr(message, field) is None)
+        gone = tuple(
+            missing(name) for field, name in _REQUIRED_WHOLE if getattr(message, field) is None
+        )
         if gone:
             raise InvalidMessage(gone)
     return _envelope(message, ttl_ms_default)
@@ -94,8 +111,11 @@ def _envelope(message: Message, ttl_ms_default: int) -> Envelope:
             problem = f"headers.broadcast_pattern: {pattern!r} is not what `to` says, {to[0]!r}"
             raise InvalidMessage((problem,))
         pattern, recipients = to[0], ()
-    payload = ({"json": message.payload} if isinstance(message, FreeMessage)
-               else message.payload.model_dump())
+    payload = (
+        {"json": message.payload}
+        if isinstance(message, FreeMessage)
+        else message.payload.model_dump()
+    )
     return Envelope(
         type=PAYLOAD_TYPES[kind],
         payload=payload,
@@ -212,8 +232,10 @@ def _refuse_what_does_not_fit(envelope: Envelope) -> None:
         for name in ("stream_version", "writer", "writer_epoch")
         if getattr(envelope, name) is not None
     ]
-    found += [f"headers.{name}: an S3 message has no place for it"
-              for name in envelope.headers.keys() - {*_ANNOTATIONS, IMPORT_SEQ}]
+    found += [
+        f"headers.{name}: an S3 message has no place for it"
+        for name in envelope.headers.keys() - {*_ANNOTATIONS, IMPORT_SEQ}
+    ]
     if PAYLOAD_TYPES.get(envelope.kind) != envelope.type:
         found.append(f"type: a message of kind {envelope.kind} cannot carry {envelope.type}")
     if (envelope.lane is Lane.SYSTEM) is not (envelope.kind is Kind.SHUTDOWN):
@@ -222,5 +244,12 @@ def _refuse_what_does_not_fit(envelope: Envelope) -> None:
         raise InvalidMessage(tuple(found))
 
 
-__all__ = ["JSON_TYPE", "PAYLOAD_TYPES", "InvalidMessage", "canonical_json", "parse_message",
-           "payload_json", "to_message"]
+__all__ = [
+    "JSON_TYPE",
+    "PAYLOAD_TYPES",
+    "InvalidMessage",
+    "canonical_json",
+    "parse_message",
+    "payload_json",
+    "to_message",
+]

@@ -252,14 +252,27 @@ class StateSyncRequestMessage(_Message):
 class FreeMessage(_Message):
     """Any JSON object in its message."""
 
-    type: Literal["request", "response", "notification", "error", "heartbeat", "shutdown",
-                  "broadcast", "event", "command"]
+    type: Literal[
+        "request",
+        "response",
+        "notification",
+        "error",
+        "heartbeat",
+        "shutdown",
+        "broadcast",
+        "event",
+        "command",
+    ]
     payload: JsonObjectText
 
 
 Message = (
-    TaskAssignmentMessage | TaskResultMessage | StatusUpdateMessage | StateChangeMessage
-    | StateSyncRequestMessage | FreeMessage
+    TaskAssignmentMessage
+    | TaskResultMessage
+    | StatusUpdateMessage
+    | StateChangeMessage
+    | StateSyncRequestMessage
+    | FreeMessage
 )
 
 message_adapter: Final[TypeAdapter[Message]] = TypeAdapter(

@@ -33,9 +33,7 @@ def _must(what: str) -> _Say:
 
 
 def _limit(words: str, bound: str) -> _Say:
-    return lambda error: (
-        f"must be {words} {error['ctx'][bound]}, not {_shown(error['input'])}"
-    )
+    return lambda error: f"must be {words} {error['ctx'][bound]}, not {_shown(error['input'])}"
 
 
 _INTEGER: Final = _must("an integer")

@@ -74,33 +74,82 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SOURCES: Final = (
-    Topic(name=TASKS, key="correlation_id", partitions=8, config=_APPEND_ONLY,
-          payloads=("agentlog.task.*", "agentlog.Json")),
-    Topic(name=CHANNELS, key="channel_id", partitions=8, config=_APPEND_ONLY,
-          payloads=("agentlog.chat.*",)),
+    Topic(
+        name=TASKS,
+        key="correlation_id",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("agentlog.task.*", "agentlog.Json"),
+    ),
+    Topic(
+        name=CHANNELS,
+        key="channel_id",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("agentlog.chat.*",),
+    ),
     Topic(name=INBOX, key="recipient", partitions=8, config=_APPEND_ONLY, payloads=("*",)),
-    Topic(name=EVENTS, key="stream_id, else correlation_id, else sender", partitions=8,
-          config=_APPEND_ONLY, payloads=("*",), growable=False),
-    Topic(name=COMMANDS, key="stream_id", partitions=8, config=_APPEND_ONLY, payloads=("*",),
-          growable=False),
+    Topic(
+        name=EVENTS,
+        key="stream_id, else correlation_id, else sender",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("*",),
+        growable=False,
+    ),
+    Topic(
+        name=COMMANDS,
+        key="stream_id",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("*",),
+        growable=False,
+    ),
 )
 """What groups consume; each has its dead letters."""
 
 _OTHERS: Final = (
-    Topic(name=REPLIES, key="reply_to instance, else recipient", partitions=8,
-          config=_APPEND_ONLY, payloads=("*",)),
-    Topic(name=CONTROL, key="session_id, else target", partitions=1, config=_APPEND_ONLY,
-          payloads=("*",)),
-    Topic(name=SNAPSHOTS, key="stream_id", partitions=8, config=_APPEND_ONLY,
-          payloads=("agentlog.snapshot.*",)),
-    Topic(name=STATE, key="state key", partitions=1, config=_COMPACTED,
-          payloads=("agentlog.state.*",)),
-    Topic(name=REGISTRY, key="agent id", partitions=1, config=_COMPACTED,
-          payloads=("agentlog.agent.*",)),
-    Topic(name=SCHEMAS, key="schema id", partitions=1, config=_COMPACTED,
-          payloads=("schema text",)),
-    Topic(name=JOURNAL, key="group + source topic-partition", partitions=4,
-          config=_APPEND_ONLY, payloads=("agentlog.journal.*",)),
+    Topic(
+        name=REPLIES,
+        key="reply_to instance, else recipient",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("*",),
+    ),
+    Topic(
+        name=CONTROL,
+        key="session_id, else target",
+        partitions=1,
+        config=_APPEND_ONLY,
+        payloads=("*",),
+    ),
+    Topic(
+        name=SNAPSHOTS,
+        key="stream_id",
+        partitions=8,
+        config=_APPEND_ONLY,
+        payloads=("agentlog.snapshot.*",),
+    ),
+    Topic(
+        name=STATE, key="state key", partitions=1, config=_COMPACTED, payloads=("agentlog.state.*",)
+    ),
+    Topic(
+        name=REGISTRY,
+        key="agent id",
+        partitions=1,
+        config=_COMPACTED,
+        payloads=("agentlog.agent.*",),
+    ),
+    Topic(
+        name=SCHEMAS, key="schema id", partitions=1, config=_COMPACTED, payloads=("schema text",)
+    ),
+    Topic(
+        name=JOURNAL,
+        key="group + source topic-partition",
+        partitions=4,
+        config=_APPEND_ONLY,
+        payloads=("agentlog.journal.*",),
+    ),
 )
 
 
@@ -110,8 +159,13 @@ def dlq(topic: str) -> str:
 
 
 def _dead_letters(source: Topic) -> Topic:
-    return Topic(name=dlq(source.name), key="original key", partitions=1, config=_DEAD_LETTERS,
-                 payloads=source.payloads)
+    return Topic(
+        name=dlq(source.name),
+        key="original key",
+        partitions=1,
+        config=_DEAD_LETTERS,
+        payloads=source.payloads,
+    )
 
 
 TOPICS: Final[Mapping[str, Topic]] = MappingProxyType(
@@ -120,8 +174,9 @@ TOPICS: Final[Mapping[str, Topic]] = MappingProxyType(
 """Every topic by logical name."""
 
 AGENT_TOPICS: Final = tuple(
-    topic.name for topic in (*_SOURCES, *_OTHERS) if topic.name in
-    {TASKS, CHANNELS, INBOX, REPLIES, EVENTS, COMMANDS, CONTROL}
+    topic.name
+    for topic in (*_SOURCES, *_OTHERS)
+    if topic.name in {TASKS, CHANNELS, INBOX, REPLIES, EVENTS, COMMANDS, CONTROL}
 )
 """Where agents' own envelopes go: what a tail shows and an import looks through by default."""
 

@@ -45,8 +45,10 @@ class GrowPartitions(msgspec.Struct, frozen=True, tag="grow"):
     after: int
 
     def __str__(self) -> str:
-        return (f"grow {self.topic} from {self.before} to {self.after} partitions (its keys move "
-                "to other partitions: drain its groups first)")
+        return (
+            f"grow {self.topic} from {self.before} to {self.after} partitions (its keys move "
+            "to other partitions: drain its groups first)"
+        )
 
 
 class AlterConfig(msgspec.Struct, frozen=True, tag="alter"):
@@ -126,14 +128,23 @@ def plan(
             else:
                 refusals.append(_refusal(full, have.partitions, topic))
         elif have.partitions > topic.partitions:
-            warnings.append(f"{full} has {have.partitions} partitions, the catalogue says "
-                            f"{topic.partitions}: Kafka cannot take partitions away; left as it is")
-        changes = {name: (have.config.get(name), value) for name, value in config.items()
-                   if have.config.get(name) != value}
+            warnings.append(
+                f"{full} has {have.partitions} partitions, the catalogue says "
+                f"{topic.partitions}: Kafka cannot take partitions away; left as it is"
+            )
+        changes = {
+            name: (have.config.get(name), value)
+            for name, value in config.items()
+            if have.config.get(name) != value
+        }
         if changes:
             actions.append(AlterConfig(full, changes))
-    return Plan(actions=tuple(actions), warnings=tuple(warnings), refusals=tuple(refusals),
-                extra=tuple(sorted(found.keys() - wanted.keys())))
+    return Plan(
+        actions=tuple(actions),
+        warnings=tuple(warnings),
+        refusals=tuple(refusals),
+        extra=tuple(sorted(found.keys() - wanted.keys())),
+    )
 
 
 def _refusal(full: str, before: int, topic: Topic) -> str:

@@ -73,25 +73,58 @@ def _journal_key(envelope: Envelope) -> tuple[str | None, ...]:
 
 
 RULES: Final = (
-    Rule(topic=topics.CONTROL, lanes=frozenset({Lane.SYSTEM}), needs="session_id or recipients",
-         keys=_control_key),
-    Rule(topic=topics.CONTROL, kinds=frozenset({Kind.SHUTDOWN}), needs="session_id or recipients",
-         keys=_control_key),
-    Rule(topic=topics.TASKS, kinds=frozenset({Kind.TASK_ASSIGNMENT, Kind.TASK_RESULT}),
-         needs="correlation_id or id", keys=lambda e: (e.correlation_id or e.id,)),
+    Rule(
+        topic=topics.CONTROL,
+        lanes=frozenset({Lane.SYSTEM}),
+        needs="session_id or recipients",
+        keys=_control_key,
+    ),
+    Rule(
+        topic=topics.CONTROL,
+        kinds=frozenset({Kind.SHUTDOWN}),
+        needs="session_id or recipients",
+        keys=_control_key,
+    ),
+    Rule(
+        topic=topics.TASKS,
+        kinds=frozenset({Kind.TASK_ASSIGNMENT, Kind.TASK_RESULT}),
+        needs="correlation_id or id",
+        keys=lambda e: (e.correlation_id or e.id,),
+    ),
     Rule(topic=topics.CHANNELS, family=CHAT, needs="channel_id", keys=lambda e: (e.channel_id,)),
-    Rule(topic=topics.REPLIES, kinds=frozenset({Kind.RESPONSE, Kind.ERROR}), addressed=True,
-         needs="reply_to or recipients",
-         keys=lambda e: (e.reply_to,) if e.reply_to else e.recipients),
-    Rule(topic=topics.INBOX, addressed=True, needs="recipients", keys=lambda e: e.recipients,
-         kinds=frozenset({Kind.REQUEST, Kind.NOTIFICATION, Kind.STATE_CHANGE,
-                          Kind.STATE_SYNC_REQUEST})),
-    Rule(topic=topics.COMMANDS, kinds=frozenset({Kind.COMMAND}), needs="stream_id",
-         keys=lambda e: (e.stream_id,)),
-    Rule(topic=topics.JOURNAL, family=JOURNAL, needs="group, topic and partition in its payload",
-         keys=_journal_key),
-    Rule(topic=topics.EVENTS, needs="stream_id, correlation_id or sender",
-         keys=lambda e: (e.stream_id or e.correlation_id or e.sender,)),
+    Rule(
+        topic=topics.REPLIES,
+        kinds=frozenset({Kind.RESPONSE, Kind.ERROR}),
+        addressed=True,
+        needs="reply_to or recipients",
+        keys=lambda e: (e.reply_to,) if e.reply_to else e.recipients,
+    ),
+    Rule(
+        topic=topics.INBOX,
+        addressed=True,
+        needs="recipients",
+        keys=lambda e: e.recipients,
+        kinds=frozenset(
+            {Kind.REQUEST, Kind.NOTIFICATION, Kind.STATE_CHANGE, Kind.STATE_SYNC_REQUEST}
+        ),
+    ),
+    Rule(
+        topic=topics.COMMANDS,
+        kinds=frozenset({Kind.COMMAND}),
+        needs="stream_id",
+        keys=lambda e: (e.stream_id,),
+    ),
+    Rule(
+        topic=topics.JOURNAL,
+        family=JOURNAL,
+        needs="group, topic and partition in its payload",
+        keys=_journal_key,
+    ),
+    Rule(
+        topic=topics.EVENTS,
+        needs="stream_id, correlation_id or sender",
+        keys=lambda e: (e.stream_id or e.correlation_id or e.sender,),
+    ),
 )
 """From the top: the first row that fits. The last fits everything."""
 

@@ -32,8 +32,10 @@ def topic_resources(
 
 
 def _resource(full: str, topic: Topic, replication: int, cluster: str) -> str:
-    config = "".join(f"    {name}: {json.dumps(value)}\n"
-                     for name, value in sorted(desired_config(topic, replication).items()))
+    config = "".join(
+        f"    {name}: {json.dumps(value)}\n"
+        for name, value in sorted(desired_config(topic, replication).items())
+    )
     return f"""\
 ---
 # Key: {topic.key}.

@@ -51,9 +51,7 @@ class FixedClock:
 def context(
     source: Envelope = SOURCE, *, topic: str = "ns.tasks", limit: int = 1_000_000
 ) -> Context:
-    outbox = Outbox(
-        CODEC, Namespace("ns"), FixedClock(), app_name="fleet", record_bytes_max=limit
-    )
+    outbox = Outbox(CODEC, Namespace("ns"), FixedClock(), app_name="fleet", record_bytes_max=limit)
     record = Record(topic, 3, 17, 1_750_000_000_000, b"agent-7", b"")
     return Context(outbox, record, source, {}, "on_it")
 
@@ -170,9 +168,7 @@ def test_the_agent_is_the_inbox_owner_the_only_recipient_or_the_app(
         (Envelope(type="agentlog.chat.ChannelCleared", payload={}), Unroutable),
     ],
 )
-async def test_a_refused_envelope_leaves_no_output(
-    wrong: Envelope, error: type[Exception]
-) -> None:
+async def test_a_refused_envelope_leaves_no_output(wrong: Envelope, error: type[Exception]) -> None:
     """The handler may catch it and go on: ids do not shift."""
     ctx = context()
     with pytest.raises((error, InvalidPayload)):

@@ -68,16 +68,25 @@ def message(n: int) -> Envelope:
         payload = {"json": "{}"}
     return Envelope(
         type="agentlog.Json" if kind is Kind.REQUEST else "agentlog.task.AssignTask",
-        kind=kind, payload=payload, id=message_id(n + 1, "abcdefghi"), sender=f"agent-{n % 7}",
+        kind=kind,
+        payload=payload,
+        id=message_id(n + 1, "abcdefghi"),
+        sender=f"agent-{n % 7}",
         recipients=tuple(f"agent-{m % 7}" for m in range(n, n + 1 + n % 3)),
-        created_at=1_000_000 + n // 4, channel_id=f"channel-{n % 3}",
+        created_at=1_000_000 + n // 4,
+        channel_id=f"channel-{n % 3}",
     )
 
 
 def publish(kafka: str, log: Namespace, numbers: range) -> None:
     """In one transaction, so that every partition ends in a marker; then an aborted one."""
-    producer = Producer({"bootstrap.servers": kafka, "partitioner": "murmur2_random",
-                         "transactional.id": f"{log.name}-{numbers.start}"})
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "partitioner": "murmur2_random",
+            "transactional.id": f"{log.name}-{numbers.start}",
+        }
+    )
     producer.init_transactions(30)
     for commit in (True, False):
         producer.begin_transaction()
@@ -182,9 +191,10 @@ def test_a_zombie_is_fenced_and_reloads(kafka: str, log: Namespace, store_url: s
         stored = store.rows(projection, log.name)
         # Another member takes the rows back to their beginning: the zombie's next flush loses.
         initial = [row._replace(position=0, state=b"\xa0") for row in stored]
-        assert store.save(projection, [
-            Change(was.position, row) for was, row in zip(stored, initial, strict=True)
-        ])
+        assert store.save(
+            projection,
+            [Change(was.position, row) for was, row in zip(stored, initial, strict=True)],
+        )
         publish(kafka, log, range(20))  # the same keys: every partition moves
         wait_for(store, projection, end_of(kafka, log, projection), DEADLINE_S)
     assert zombie.fenced > 0
@@ -228,15 +238,26 @@ def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -
     values = [
         CODEC.encode(
             Envelope(
-                type="agentlog.Json", payload={"json": "{}"}, sender="a", kind=Kind.EVENT,
-                id=message_id(n, "0" * 9), created_at=n + 1,
+                type="agentlog.Json",
+                payload={"json": "{}"},
+                sender="a",
+                kind=Kind.EVENT,
+                id=message_id(n, "0" * 9),
+                created_at=n + 1,
             )
         )
         for n in range(3)
     ]
     records = [
-        Message(topic=source.topic, partition=0, offset=n, key=b"k", value=value, headers=[],
-                timestamp=(2, n))
+        Message(
+            topic=source.topic,
+            partition=0,
+            offset=n,
+            key=b"k",
+            value=value,
+            headers=[],
+            timestamp=(2, n),
+        )
         for n, value in enumerate(values)
     ]
     end = KafkaError(KafkaError._PARTITION_EOF)

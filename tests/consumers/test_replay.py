@@ -44,12 +44,18 @@ def test_s3_18_every_way_to_replay_gives_one_state(
     digests, passed = set(), []
     with KafkaLogReader(kafka) as reader:
         for options in (
-            {"workers": 1, "columnar": False}, {"workers": 1}, {"workers": 3},
+            {"workers": 1, "columnar": False},
+            {"workers": 1},
+            {"workers": 3},
             {"workers": 2, "open_codec": open_codec},
         ):
             done = replay(
-                projection, reader=reader, namespace=log, codec=CODEC,
-                on_progress=lambda *progress: passed.append(progress), **options,
+                projection,
+                reader=reader,
+                namespace=log,
+                codec=CODEC,
+                on_progress=lambda *progress: passed.append(progress),
+                **options,
             )
             digests.add((done.digest, done.records, done.tally.undecodable))
     assert len(digests) == 1
@@ -65,7 +71,10 @@ def test_a_replay_stops_at_its_cut(kafka: str, log: Namespace) -> None:
         before = replay(projection, reader=reader, namespace=log, codec=CODEC, cut=cut)
         publish(kafka, log, range(20, 40))
         again = replay(
-            projection, reader=reader, namespace=log, codec=CODEC,
+            projection,
+            reader=reader,
+            namespace=log,
+            codec=CODEC,
             cut=resolve_at(reader, log.topics(projection.topics), cut.encode(), 0),
         )
         now = replay(projection, reader=reader, namespace=log, codec=CODEC)
@@ -78,10 +87,16 @@ def test_filters_keep_to_one_agent(kafka: str, log: Namespace) -> None:
     projection = AgentState()
     with KafkaLogReader(kafka) as reader:
         everyone = replay(projection, reader=reader, namespace=log, codec=CODEC)
-        alone = replay(projection, reader=reader, namespace=log, codec=CODEC,
-                       filters=Filters(agent="agent-3"))
-        nobody = replay(Metrics(), reader=reader, namespace=log, codec=CODEC,
-                        filters=Filters(origin="import:none"))
+        alone = replay(
+            projection, reader=reader, namespace=log, codec=CODEC, filters=Filters(agent="agent-3")
+        )
+        nobody = replay(
+            Metrics(),
+            reader=reader,
+            namespace=log,
+            codec=CODEC,
+            filters=Filters(origin="import:none"),
+        )
     assert alone.state["agent-3"] == everyone.state["agent-3"]
     assert Metrics().view(nobody.state)["messages_sent"] == 0
 
@@ -91,7 +106,8 @@ def test_a_cut_of_another_log_is_refused(kafka: str, log: Namespace) -> None:
     projection = AgentState()
     with KafkaLogReader(kafka) as reader:
         cut = reader.ends(log.topics(projection.topics))
-        beyond = type(cut)(cluster_id=cut.cluster_id, topic_ids=cut.topic_ids,
-                           ends=dict.fromkeys(cut.ends, 7))
+        beyond = type(cut)(
+            cluster_id=cut.cluster_id, topic_ids=cut.topic_ids, ends=dict.fromkeys(cut.ends, 7)
+        )
         with pytest.raises(LogError, match="the log only reaches"):
             replay(projection, reader=reader, namespace=log, codec=CODEC, cut=beyond)

@@ -15,8 +15,12 @@ from streams.topics.provisioning import AlterConfig, CreateTopic, GrowPartitions
 
 def make(kafka: str, name: str, partitions: int, **config: str) -> None:
     client = AdminClient({"bootstrap.servers": kafka})
-    new = NewTopic(name, num_partitions=partitions, replication_factor=1,
-                   config={key.replace("_", "."): value for key, value in config.items()})
+    new = NewTopic(
+        name,
+        num_partitions=partitions,
+        replication_factor=1,
+        config={key.replace("_", "."): value for key, value in config.items()},
+    )
     client.create_topics([new])[name].result(timeout=30)
     give_up_at = time.monotonic() + 30
     while name not in client.list_topics(timeout=30).topics:
@@ -34,7 +38,8 @@ def test_applying_the_plan_twice_does_nothing_the_second_time(kafka: str, namesp
     assert again.actions == ()
     found = {topic.name: topic for topic in admin.topics(mine)}
     assert {mine.logical(name): topic.partitions for name, topic in found.items()} == {
-        name: topic.partitions for name, topic in TOPICS.items()}
+        name: topic.partitions for name, topic in TOPICS.items()
+    }
     assert len({topic.topic_id for topic in found.values()}) == len(TOPICS)
     admin.delete(mine.topics())
 
@@ -44,9 +49,14 @@ def test_what_differs_is_altered_and_grown(kafka: str, namespace: str) -> None:
     make(kafka, mine.topic("tasks"), 2, retention_ms="1000")
     make(kafka, mine.topic("mine-alone"), 1)
     todo = admin.plan(mine)
-    by_kind = {kind: [action for action in todo.actions if isinstance(action, kind)
-                      and action.topic == mine.topic("tasks")]
-               for kind in (CreateTopic, GrowPartitions, AlterConfig)}
+    by_kind = {
+        kind: [
+            action
+            for action in todo.actions
+            if isinstance(action, kind) and action.topic == mine.topic("tasks")
+        ]
+        for kind in (CreateTopic, GrowPartitions, AlterConfig)
+    }
     assert by_kind[CreateTopic] == []
     assert by_kind[GrowPartitions] == [GrowPartitions(mine.topic("tasks"), 2, 8)]
     changes = by_kind[AlterConfig][0].changes  # type: ignore[union-attr]
@@ -75,8 +85,7 @@ def test_provisioning_creates_what_is_missing_and_changes_nothing_else(
     make(kafka, mine.topic("events"), 1)
     assert len(admin.provision(mine)) == len(TOPICS) - 1
     assert admin.provision(mine) == ()
-    assert {topic.name: topic.partitions for topic in admin.topics(mine)}[
-        mine.topic("events")] == 1
+    assert {topic.name: topic.partitions for topic in admin.topics(mine)}[mine.topic("events")] == 1
     admin.delete(mine.topics())
 
 

@@ -56,27 +56,41 @@ def topics(kafka: str, namespace: str) -> Iterator[Namespace]:
 
 @pytest.fixture
 async def publisher(kafka: str, topics: Namespace) -> AsyncIterator[Publisher]:
-    async with Publisher(kafka, topics, CODEC, sender="agent-1", clock=FixedClock(),
-                         rng=random.Random(7)) as opened:
+    async with Publisher(
+        kafka, topics, CODEC, sender="agent-1", clock=FixedClock(), rng=random.Random(7)
+    ) as opened:
         yield opened
 
 
 def request(*recipients: str, text: str = "{}", **fields: Any) -> Envelope:
-    return Envelope(type="agentlog.Json", payload={"json": text}, kind=Kind.REQUEST,
-                    recipients=recipients, **fields)
+    return Envelope(
+        type="agentlog.Json",
+        payload={"json": text},
+        kind=Kind.REQUEST,
+        recipients=recipients,
+        **fields,
+    )
 
 
 def task(correlation_id: str, n: int = 0, **fields: Any) -> Envelope:
-    return Envelope(type="agentlog.task.AssignTask", correlation_id=correlation_id, payload={
-        "task": {"id": f"{correlation_id}/{n}", "type": "change"}}, **fields)
+    return Envelope(
+        type="agentlog.task.AssignTask",
+        correlation_id=correlation_id,
+        payload={"task": {"id": f"{correlation_id}/{n}", "type": "change"}},
+        **fields,
+    )
 
 
 def records(kafka: str, topics: Namespace, topic: str) -> list[Record]:
     name = topics.topic(topic)
     with KafkaLogReader(kafka) as reader:
         starts = reader.starts([name])
-        return [record for part, end in reader.ends([name])
-                for batch in reader.read(part, starts[part], end) for record in batch]
+        return [
+            record
+            for part, end in reader.ends([name])
+            for batch in reader.read(part, starts[part], end)
+            for record in batch
+        ]
 
 
 async def pending(publisher: Publisher, count: int) -> None:
@@ -92,11 +106,18 @@ async def test_s3_04_publish_stamps_and_returns_where_the_record_is(
     placed = await publisher.publish(task("c-1"))
     (record,) = records(kafka, topics, "tasks")
     assert (placed.topic, placed.partition, placed.position) == (
-        record.topic, record.partition, record.position)
+        record.topic,
+        record.partition,
+        record.position,
+    )
     assert is_message_id(placed.id)
     stored = CODEC.decode(record.value)
     assert (stored.id, stored.sender, stored.created_at, stored.kind) == (
-        placed.id, "agent-1", NOW_US, Kind.TASK_ASSIGNMENT)
+        placed.id,
+        "agent-1",
+        NOW_US,
+        Kind.TASK_ASSIGNMENT,
+    )
     assert record.key == b"c-1"
     assert record.partition == partition_for(b"c-1", 8)
     facts = read_headers(record.headers)
@@ -117,7 +138,8 @@ async def test_s3_04_one_record_per_recipient_with_the_same_id(
     assert {record.key for record in found} == {b"a", b"b", b"c"}
     assert {CODEC.decode(record.value).id for record in found} == {placed.id}
     assert {Placement(*placed[:3]), *placed.copies} == {
-        Placement(record.topic, record.partition, record.position) for record in found}
+        Placement(record.topic, record.partition, record.position) for record in found
+    }
 
 
 async def test_publish_many_keeps_the_order_of_each_key_and_answers_in_order(
@@ -144,23 +166,40 @@ async def test_concurrent_publishes_each_learn_their_own_position(
     placed = await asyncio.gather(*(publisher.publish(task(f"c-{n}", n)) for n in range(500)))
     assert {(*one[:3], one.id) for one in placed} == {
         (record.topic, record.partition, record.position, CODEC.decode(record.value).id)
-        for record in records(kafka, topics, "tasks")}
+        for record in records(kafka, topics, "tasks")
+    }
 
 
-@pytest.mark.parametrize(("refused", "error", "text"), [
-    (Envelope(type="agentlog.task.AssignTsk", payload={}), UnknownType, "did you mean"),
-    (Envelope(type="agentlog.task.AssignTask", payload={"task": {"id": "t", "type": 1}}),
-     InvalidPayload, r"task\.type"),
-    (Envelope(type="agentlog.Json", payload={"json": "{}"}, kind=Kind.COMMAND), Unroutable,
-     "stream_id"),
-    (Envelope(type="agentlog.Json", payload={"json": "x" * 1_000_000}), EnvelopeTooLarge,
-     "the limit is 1000000"),
-    (request("a", priority=9), InvalidEnvelope, "priority"),
-    (request("a", stream_version=1), InvalidEnvelope, "stream_version"),
-])
+@pytest.mark.parametrize(
+    ("refused", "error", "text"),
+    [
+        (Envelope(type="agentlog.task.AssignTsk", payload={}), UnknownType, "did you mean"),
+        (
+            Envelope(type="agentlog.task.AssignTask", payload={"task": {"id": "t", "type": 1}}),
+            InvalidPayload,
+            r"task\.type",
+        ),
+        (
+            Envelope(type="agentlog.Json", payload={"json": "{}"}, kind=Kind.COMMAND),
+            Unroutable,
+            "stream_id",
+        ),
+        (
+            Envelope(type="agentlog.Json", payload={"json": "x" * 1_000_000}),
+            EnvelopeTooLarge,
+            "the limit is 1000000",
+        ),
+        (request("a", priority=9), InvalidEnvelope, "priority"),
+        (request("a", stream_version=1), InvalidEnvelope, "stream_version"),
+    ],
+)
 async def test_what_cannot_be_sent_is_refused_before_anything_is(
-    kafka: str, topics: Namespace, publisher: Publisher, refused: Envelope,
-    error: type[Exception], text: str,
+    kafka: str,
+    topics: Namespace,
+    publisher: Publisher,
+    refused: Envelope,
+    error: type[Exception],
+    text: str,
 ) -> None:
     with pytest.raises(error, match=text):
         await publisher.publish(refused)
@@ -168,9 +207,7 @@ async def test_what_cannot_be_sent_is_refused_before_anything_is(
         assert not any(end for _, end in reader.ends(topics.topics(("tasks", "inbox"))))
 
 
-async def test_the_size_limit_counts_key_and_headers(
-    kafka: str, topics: Namespace
-) -> None:
+async def test_the_size_limit_counts_key_and_headers(kafka: str, topics: Namespace) -> None:
     limit, refused = 10_000, []
     async with Publisher(kafka, topics, CODEC, sender="s", record_bytes_max=limit) as publisher:
         for size in range(limit - 600, limit - 100):
@@ -181,9 +218,11 @@ async def test_the_size_limit_counts_key_and_headers(
                 break
     assert refused == [limit + 1]
     largest = max(
-        len(record.key or b"") + len(record.value or b"")
+        len(record.key or b"")
+        + len(record.value or b"")
         + sum(len(name.encode()) + len(value) for name, value in record.headers)
-        for record in records(kafka, topics, "inbox"))
+        for record in records(kafka, topics, "inbox")
+    )
     assert largest == limit
 
 
@@ -201,12 +240,15 @@ async def test_a_large_record_goes_through_alone(
     kafka: str, topics: Namespace, publisher: Publisher
 ) -> None:
     noise = random.Random(1)
-    texts = ["".join(noise.choices("abcdefghijklmnop0123456789", k=size))
-             for size in (10, 900_000, 10, 300_000, 10)]
+    texts = [
+        "".join(noise.choices("abcdefghijklmnop0123456789", k=size))
+        for size in (10, 900_000, 10, 300_000, 10)
+    ]
     placed = await publisher.publish_many([request("a", text=text) for text in texts])
     assert [one.position for one in placed] == [0, 1, 2, 3, 4]
-    stored = [CODEC.decode(record.value).payload["json"]
-              for record in records(kafka, topics, "inbox")]
+    stored = [
+        CODEC.decode(record.value).payload["json"] for record in records(kafka, topics, "inbox")
+    ]
     assert stored == texts
 
 
@@ -241,9 +283,7 @@ async def test_closing_flushes_and_a_closed_publisher_refuses(
     await publisher.close()
 
 
-async def test_memory_is_bounded_publish_waits_for_room(
-    kafka: str, topics: Namespace
-) -> None:
+async def test_memory_is_bounded_publish_waits_for_room(kafka: str, topics: Namespace) -> None:
     """Never more than `pending_max` records are unacknowledged, however many are offered."""
     most = 0
     async with Publisher(kafka, topics, CODEC, sender="s", pending_max=50) as publisher:
@@ -274,9 +314,7 @@ async def test_a_cancelled_publish_does_not_disturb_the_others(
     assert [one.position for one in done if isinstance(one, Published)] == [1, 2, 4, 5]
 
 
-async def test_kafkas_refusal_names_topic_and_id(
-    kafka: str, topics: Namespace
-) -> None:
+async def test_kafkas_refusal_names_topic_and_id(kafka: str, topics: Namespace) -> None:
     """A record that the publisher lets through and the broker does not."""
     async with Publisher(kafka, topics, CODEC, sender="s", record_bytes_max=4_000_000) as opened:
         noise = random.Random(1).randbytes(1_500_000).hex()
@@ -306,7 +344,8 @@ async def test_a_schema_is_announced_once_per_process(
     announced = [record.key for record in records(kafka, topics, "schemas")]
     assert sorted(key for key in announced if key) == sorted(
         b"%d" % CODEC.catalogue.type(name).schema_id
-        for name in ("agentlog.task.AssignTask", "agentlog.Json"))
+        for name in ("agentlog.task.AssignTask", "agentlog.Json")
+    )
 
 
 @given(st.binary(min_size=1, max_size=64), st.integers(1, 64))
@@ -315,12 +354,18 @@ def test_our_partitioner_is_aiokafkas(key: bytes, partitions: int) -> None:
     assert partition_for(key, partitions) == DefaultPartitioner()(key, every, every)
 
 
-@pytest.mark.parametrize(("key", "hashed"), [
-    # Kafka's own test vectors (UtilsTest.testMurmur2), as unsigned.
-    (b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536),
-    (b"a-little-bit-longer-string", -1486304829),
-    (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971), (b"abc", 479470107),
-])
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        # Kafka's own test vectors (UtilsTest.testMurmur2), as unsigned.
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
 def test_murmur2_is_javas(key: bytes, hashed: int) -> None:
     assert murmur2(key) == hashed % 2**32
 
@@ -330,8 +375,12 @@ async def test_all_clients_choose_the_same_partition(
 ) -> None:
     """aiokafka, confluent-kafka with our setting, and the publisher: one key, one partition."""
     noise = random.Random(3)
-    keys = [*{"".join(noise.choices("abcdefgh-0123456789é", k=noise.randrange(1, 30)))
-              for _ in range(200)}]
+    keys = [
+        *{
+            "".join(noise.choices("abcdefgh-0123456789é", k=noise.randrange(1, 30)))
+            for _ in range(200)
+        }
+    ]
     placed = await publisher.publish_many(task(key) for key in keys)
     ours = {key: one.partition for key, one in zip(keys, placed, strict=True)}
     assert ours == _confluent_partitions(kafka, topics.topic("tasks"), keys)

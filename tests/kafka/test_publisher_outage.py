@@ -26,22 +26,25 @@ NAMESPACE = Namespace("outage")
 def own_kafka() -> Iterator[EmbeddedKafka]:
     with EmbeddedKafka() as running:
         TopicAdmin(running.bootstrap_servers).provision(
-            NAMESPACE, {name: TOPICS[name] for name in ("inbox", "schemas")})
+            NAMESPACE, {name: TOPICS[name] for name in ("inbox", "schemas")}
+        )
         yield running
 
 
 def hello() -> Envelope:
-    return Envelope(type="agentlog.Json", payload={"json": "{}"}, kind=Kind.REQUEST,
-                    recipients=("a",))
+    return Envelope(
+        type="agentlog.Json", payload={"json": "{}"}, kind=Kind.REQUEST, recipients=("a",)
+    )
 
 
 async def test_a_stopped_broker_is_a_retriable_error_in_time_and_then_all_goes_on(
-    own_kafka: EmbeddedKafka
+    own_kafka: EmbeddedKafka,
 ) -> None:
     """SIGSTOP, as a partition would look; what was in flight is written once it is back."""
     pid = own_kafka.state.processes[0].pid
-    async with Publisher(own_kafka.bootstrap_servers, NAMESPACE, CODEC, sender="s",
-                         delivery_timeout_ms=1_000) as publisher:
+    async with Publisher(
+        own_kafka.bootstrap_servers, NAMESPACE, CODEC, sender="s", delivery_timeout_ms=1_000
+    ) as publisher:
         first = await publisher.publish(hello())
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -60,8 +63,9 @@ async def test_a_stopped_broker_is_a_retriable_error_in_time_and_then_all_goes_o
 
 
 async def test_closing_without_a_broker_ends_in_time(own_kafka: EmbeddedKafka) -> None:
-    publisher = Publisher(own_kafka.bootstrap_servers, NAMESPACE, CODEC, sender="s",
-                          delivery_timeout_ms=1_000)
+    publisher = Publisher(
+        own_kafka.bootstrap_servers, NAMESPACE, CODEC, sender="s", delivery_timeout_ms=1_000
+    )
     await publisher.start()
     await publisher.publish(hello())
     os.kill(own_kafka.state.processes[0].pid, signal.SIGKILL)

@@ -28,10 +28,13 @@ def topic(kafka: str, namespace: str) -> str:
 
 def produce(kafka: str, topic: str, *batches: tuple[str, int], transactional: bool = True) -> None:
     """Write batches of records, each in a transaction that ends as named."""
-    producer = Producer({
-        "bootstrap.servers": kafka, "linger.ms": 0,
-        **({"transactional.id": topic} if transactional else {}),
-    })
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "linger.ms": 0,
+            **({"transactional.id": topic} if transactional else {}),
+        }
+    )
     if transactional:
         producer.init_transactions(30)
     for ending, count in batches:
@@ -46,8 +49,10 @@ def produce(kafka: str, topic: str, *batches: tuple[str, int], transactional: bo
 
 def read(reader: KafkaLogReader, cut: Cut) -> list[bytes | None]:
     return [
-        record.value for source, end in cut
-        for batch in reader.read(source, 0, end) for record in batch
+        record.value
+        for source, end in cut
+        for batch in reader.read(source, 0, end)
+        for record in batch
     ]
 
 
@@ -94,9 +99,7 @@ def test_a_moment_holds_what_was_appended_up_to_it(kafka: str, topic: str) -> No
 
 
 @pytest.mark.parametrize(("start", "end"), [(50, 60), (0, 10)])
-def test_a_range_that_is_not_there_is_refused(
-    kafka: str, topic: str, start: int, end: int
-) -> None:
+def test_a_range_that_is_not_there_is_refused(kafka: str, topic: str, start: int, end: int) -> None:
     """Beyond the end, or removed at the beginning: a `LogError` that names the partition."""
     produce(kafka, topic, ("plain", 10), transactional=False)
     admin = AdminClient({"bootstrap.servers": kafka})

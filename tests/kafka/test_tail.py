@@ -38,22 +38,25 @@ async def publisher(kafka: str, topics: Namespace) -> AsyncIterator[Publisher]:
 
 
 def task(key: str, n: int, **fields: object) -> Envelope:
-    return Envelope(type="agentlog.task.AssignTask", correlation_id=key, **fields,  # type: ignore[arg-type]
-                    payload={"task": {"id": f"{key}/{n}", "type": "change"}})
+    return Envelope(
+        type="agentlog.task.AssignTask",
+        correlation_id=key,
+        **fields,  # type: ignore[arg-type]
+        payload={"task": {"id": f"{key}/{n}", "type": "change"}},
+    )
 
 
 def spans(kafka: str, topics: Namespace, text: str, *names: str) -> dict[Partition, Span]:
     with KafkaLogReader(kafka) as reader:
-        return resolve(reader, topics.topics(names or ("tasks", "channels")),
-                       *parse_range(text, 0))
+        return resolve(reader, topics.topics(names or ("tasks", "channels")), *parse_range(text, 0))
 
 
-async def seen(
-    kafka: str, wanted: dict[Partition, Span], asked: Filter | None = None
-) -> list[str]:
+async def seen(kafka: str, wanted: dict[Partition, Span], asked: Filter | None = None) -> list[str]:
     async with asyncio.timeout(60):
-        return [one.envelope.payload["task"]["id"] if one.envelope else f"! {one.problem}"
-                async for one in tail(kafka, CODEC, wanted, asked)]
+        return [
+            one.envelope.payload["task"]["id"] if one.envelope else f"! {one.problem}"
+            async for one in tail(kafka, CODEC, wanted, asked)
+        ]
 
 
 async def test_a_range_shows_each_record_once_in_the_order_of_its_partition(
@@ -66,8 +69,12 @@ async def test_a_range_shows_each_record_once_in_the_order_of_its_partition(
         mine = [int(name.partition("/")[2]) for name in found if name.startswith(f"c-{key}/")]
         assert mine == list(range(key, 700, 7))
     last = await seen(kafka, spans(kafka, topics, "-1:end", "tasks"))
-    assert len(last) == len({task_.partition for task_ in await publisher.publish_many(
-        task(f"c-{n}", n) for n in range(7))})
+    assert len(last) == len(
+        {
+            task_.partition
+            for task_ in await publisher.publish_many(task(f"c-{n}", n) for n in range(7))
+        }
+    )
 
 
 async def test_an_empty_range_ends_at_once(kafka: str, topics: Namespace) -> None:
@@ -102,7 +109,10 @@ async def test_following_shows_what_comes_after(
         found = [(await first), await anext(watched), await anext(watched)]
     await watched.aclose()
     assert [one.envelope.payload["task"]["id"] for one in found if one.envelope] == [
-        "c/1", "c/2", "c/3"]
+        "c/1",
+        "c/2",
+        "c/3",
+    ]
 
 
 async def test_what_cannot_be_read_is_shown_as_such_unless_a_filter_looks_inside(
@@ -114,7 +124,8 @@ async def test_what_cannot_be_read_is_shown_as_such_unless_a_filter_looks_inside
     await producer.stop()
     whole = spans(kafka, topics, "start:end")
     assert await seen(kafka, whole) == [
-        "! value begins with byte 103, not with the 0 of Confluent's format"]
+        "! value begins with byte 103, not with the 0 of Confluent's format"
+    ]
     assert len(await seen(kafka, whole, Filter(key="k"))) == 1
     assert await seen(kafka, whole, Filter(agent="a")) == []
 
@@ -128,8 +139,14 @@ async def test_aborted_records_and_markers_at_the_end_are_passed(
     producer.init_transactions(30)
     for n, commit in enumerate((True, False)):
         producer.begin_transaction()
-        envelope = task("c", n, id=f"msg-{n:013d}-aaaaaaaaa", sender="s", created_at=1,
-                        kind=Kind.TASK_ASSIGNMENT)
+        envelope = task(
+            "c",
+            n,
+            id=f"msg-{n:013d}-aaaaaaaaa",
+            sender="s",
+            created_at=1,
+            kind=Kind.TASK_ASSIGNMENT,
+        )
         producer.produce(name, CODEC.encode(envelope), key=b"c", partition=0)
         if commit:
             producer.commit_transaction(30)

@@ -25,14 +25,25 @@ NAMESPACE = Namespace("acme")
 def as_desired(*, without: str = "", **changes: object) -> list[ActualTopic]:
     """The cluster as the catalogue wants it; `changes` replaces fields of the `events` topic."""
     found = [
-        ActualTopic(name=NAMESPACE.topic(topic.name), partitions=topic.partitions,
-                    config={**desired_config(topic, 1), "segment.bytes": "1073741824"})
-        for topic in TOPICS.values() if topic.name != without
+        ActualTopic(
+            name=NAMESPACE.topic(topic.name),
+            partitions=topic.partitions,
+            config={**desired_config(topic, 1), "segment.bytes": "1073741824"},
+        )
+        for topic in TOPICS.values()
+        if topic.name != without
     ]
     return [
-        ActualTopic(**{"name": topic.name, "partitions": topic.partitions,
-                       "config": topic.config, **changes})  # type: ignore[arg-type]
-        if topic.name == "acme.events" else topic
+        ActualTopic(
+            **{
+                "name": topic.name,
+                "partitions": topic.partitions,
+                "config": topic.config,
+                **changes,
+            }
+        )  # type: ignore[arg-type]
+        if topic.name == "acme.events"
+        else topic
         for topic in found
     ]
 
@@ -54,11 +65,14 @@ def test_commands_and_events_are_co_partitioned() -> None:
 def test_a_dead_letter_has_room_for_its_headers() -> None:
     dead = [topic for topic in TOPICS.values() if topic.name.endswith(".dlq")]
     assert {topic.name for topic in dead} == {
-        dlq(name) for name in ("tasks", "channels", "inbox", "events", "commands")}
+        dlq(name) for name in ("tasks", "channels", "inbox", "events", "commands")
+    }
     for topic in dead:
         source = TOPICS[topic.name.removesuffix(".dlq")]
-        assert (int(topic.config["max.message.bytes"])
-                == int(source.config["max.message.bytes"]) + 64 * 1024)
+        assert (
+            int(topic.config["max.message.bytes"])
+            == int(source.config["max.message.bytes"]) + 64 * 1024
+        )
 
 
 def test_a_namespace_names_topics_groups_and_transactions() -> None:
@@ -84,16 +98,22 @@ def test_a_cluster_that_follows_the_catalogue_needs_nothing() -> None:
 
 
 def test_topics_of_other_namespaces_are_not_looked_at_and_extra_ones_are_reported() -> None:
-    others = [ActualTopic(name="acme2.tasks", partitions=1, config={}),
-              ActualTopic(name="acme.mine", partitions=1, config={})]
+    others = [
+        ActualTopic(name="acme2.tasks", partitions=1, config={}),
+        ActualTopic(name="acme.mine", partitions=1, config={}),
+    ]
     todo = plan(NAMESPACE, [*as_desired(), *others], replication=1)
     assert todo.in_sync
     assert todo.extra == ("acme.mine",)
 
 
 def test_growing_a_keyed_topic_is_done_with_a_warning() -> None:
-    actual = [ActualTopic(name=topic.name, partitions=2, config=topic.config)
-              if topic.name == "acme.tasks" else topic for topic in as_desired()]
+    actual = [
+        ActualTopic(name=topic.name, partitions=2, config=topic.config)
+        if topic.name == "acme.tasks"
+        else topic
+        for topic in as_desired()
+    ]
     todo = plan(NAMESPACE, actual, replication=1)
     assert todo.actions == (GrowPartitions("acme.tasks", 2, TOPICS["tasks"].partitions),)
     assert "its keys move" in todo.warnings[0]
@@ -114,14 +134,15 @@ def test_more_partitions_than_the_catalogue_says_are_left_alone() -> None:
 
 def test_only_configs_that_differ_are_altered() -> None:
     wanted = desired_config(TOPICS["events"], 1)
-    todo = plan(NAMESPACE, as_desired(config={**wanted, "retention.ms": "604800000"}),
-                replication=1)
-    assert todo.actions == (
-        AlterConfig("acme.events", {"retention.ms": ("604800000", "-1")}),)
+    todo = plan(
+        NAMESPACE, as_desired(config={**wanted, "retention.ms": "604800000"}), replication=1
+    )
+    assert todo.actions == (AlterConfig("acme.events", {"retention.ms": ("604800000", "-1")}),)
 
 
-@pytest.mark.parametrize(("brokers", "replication", "in_sync"),
-                         [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
+@pytest.mark.parametrize(
+    ("brokers", "replication", "in_sync"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")]
+)
 def test_replication_follows_the_cluster(brokers: int, replication: int, in_sync: str) -> None:
     assert replication_for(brokers) == replication
     config = desired_config(TOPICS["tasks"], replication_for(brokers))
@@ -131,4 +152,5 @@ def test_replication_follows_the_cluster(brokers: int, replication: int, in_sync
 def test_the_committed_kubernetes_resources_are_those_of_the_catalogue() -> None:
     committed = Path(__file__).parents[2] / "k8s" / "topics.yaml"
     assert committed.read_text(encoding="utf-8") == topic_resources(Namespace("agentlog")), (
-        "run `agentlog topics list --k8s > k8s/topics.yaml` and commit it")
+        "run `agentlog topics list --k8s > k8s/topics.yaml` and commit it"
+    )

@@ -58,9 +58,12 @@ def counts(check: OutputCheck) -> tuple[int, int, int]:
 def test_one_output_each_in_order_is_clean() -> None:
     """Envelopes of others, even answers to our sources, are nobody's outputs."""
     sources = [source(n) for n in range(5)]
-    other = (Record("ns.events", 0, 99, 1, b"o", b""),
-             Envelope(type="Answer", payload={}, id="msg-1999999999999-aaaaaaaaa",
-                      causation_id="source-1"))
+    other = (
+        Record("ns.events", 0, 99, 1, b"o", b""),
+        Envelope(
+            type="Answer", payload={}, id="msg-1999999999999-aaaaaaaaa", causation_id="source-1"
+        ),
+    )
     check = checked(sources, [*(output(one, at) for at, one in enumerate(sources)), other])
     assert counts(check) == (0, 0, 0)
     assert check.outputs == 5
@@ -97,8 +100,9 @@ def test_copies_for_several_recipients_are_one_output() -> None:
 def test_outputs_of_one_key_in_another_order_are_reordered() -> None:
     """Keys do not wait for each other, so order is judged per source key."""
     one, two, other = source(0), source(1), source(2, b"another key")
-    assert counts(checked([one, two, other],
-                          [output(other, 0), output(one, 1), output(two, 2)])) == (0, 0, 0)
+    assert counts(
+        checked([one, two, other], [output(other, 0), output(one, 1), output(two, 2)])
+    ) == (0, 0, 0)
     check = checked([one, two], [output(two, 0), output(one, 1)])
     assert counts(check) == (0, 0, 1)
     assert "ns.tasks[0]@1" in check.findings[0].detail

@@ -30,8 +30,9 @@ def test_s3_18_the_small_history_yields_its_oracle() -> None:
             (place,) = route(envelope)
             index = sum(place.key) % PARTITIONS
             found = partitions[index]
-            found.append(Record(place.topic, index, len(found), seq, place.key,
-                                CODEC.encode(envelope)))
+            found.append(
+                Record(place.topic, index, len(found), seq, place.key, CODEC.encode(envelope))
+            )
     states: list[Any] = []
     for index in reversed(range(PARTITIONS)):
         fold = PartitionFold(projection, CODEC)

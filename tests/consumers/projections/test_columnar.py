@@ -17,10 +17,15 @@ from streams.record import Record
 from streams.schemas.framing import SCHEMA_ID_HEADER
 from tests.consumers.projections.strategies import CODEC, envelopes, histories, record_of
 
-FILTERS = st.sampled_from([
-    EVERYTHING, Filters(agent="agent-1"), Filters(origin="import:a"), Filters(origin="import:"),
-    Filters(agent="ägent", origin="import:b"),
-])
+FILTERS = st.sampled_from(
+    [
+        EVERYTHING,
+        Filters(agent="agent-1"),
+        Filters(origin="import:a"),
+        Filters(origin="import:"),
+        Filters(agent="ägent", origin="import:b"),
+    ]
+)
 shared_decoder = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
 )
@@ -61,8 +66,15 @@ def test_s3_18_columns_equal_rows(
 @shared_decoder
 @given(
     history=histories(partitions=1, records=8),
-    damage=st.lists(st.tuples(st.integers(0, 7), st.sampled_from(["cut", "grow", "flip", "drop"]),
-                              st.integers(0, 400), st.integers(1, 255)), max_size=3),
+    damage=st.lists(
+        st.tuples(
+            st.integers(0, 7),
+            st.sampled_from(["cut", "grow", "flip", "drop"]),
+            st.integers(0, 400),
+            st.integers(1, 255),
+        ),
+        max_size=3,
+    ),
 )
 def test_damaged_values_cannot_tell_columns_from_rows(
     decoder: ColumnDecoder, history: list[list[Record]], damage: list[tuple[int, str, int, int]]
@@ -75,7 +87,9 @@ def test_damaged_values_cannot_tell_columns_from_rows(
     by_rows, in_columns = both(decoder, records)
     assert digest(in_columns[0]) == digest(by_rows[0])
     assert (in_columns[1].records, in_columns[1].undecodable) == (
-        by_rows[1].records, by_rows[1].undecodable)
+        by_rows[1].records,
+        by_rows[1].undecodable,
+    )
 
 
 def damaged(record: Record, how: str, place: int, bits: int) -> Record:
@@ -87,8 +101,15 @@ def damaged(record: Record, how: str, place: int, bits: int) -> Record:
         "flip": value[:place] + bytes([value[place] ^ bits]) + value[place + 1 :],
         "drop": None,
     }[how]
-    return Record(record.topic, record.partition, record.position, record.appended_at_ms,
-                  record.key, changed, record.headers)
+    return Record(
+        record.topic,
+        record.partition,
+        record.position,
+        record.appended_at_ms,
+        record.key,
+        changed,
+        record.headers,
+    )
 
 
 @shared_decoder
@@ -97,8 +118,9 @@ def test_the_header_form_is_read_too(decoder: ColumnDecoder, envelope: Any) -> N
     """A bare body whose schema id is in a header goes record by record."""
     framed = record_of(envelope)
     assert framed.value is not None
-    bare = Record("ns.tasks", 0, 0, 1, None, framed.value[5:],
-                  ((SCHEMA_ID_HEADER, framed.value[:5]),))
+    bare = Record(
+        "ns.tasks", 0, 0, 1, None, framed.value[5:], ((SCHEMA_ID_HEADER, framed.value[:5]),)
+    )
     by_rows, in_columns = both(decoder, data_only([bare]))
     assert digest(in_columns[0]) == digest(by_rows[0])
     assert in_columns[1] == by_rows[1]

@@ -54,8 +54,10 @@ def test_the_initial_state_is_neutral(
 ) -> None:
     """Merging the initial state changes nothing, from either side."""
     state = fold(projection, history[0])
-    for other in (merged(projection, projection.initial(), state),
-                  merged(projection, state, projection.initial())):
+    for other in (
+        merged(projection, projection.initial(), state),
+        merged(projection, state, projection.initial()),
+    ):
         assert digest(other) == digest(state)
 
 

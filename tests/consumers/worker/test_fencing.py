@@ -74,9 +74,7 @@ async def test_h03_a_partition_that_moved_on_refuses_its_old_assignments_metadat
             second.close()
 
 
-async def test_h08_a_dead_process_transaction_is_ended_at_once(
-    kafka: str, namespace: str
-) -> None:
+async def test_h08_a_dead_process_transaction_is_ended_at_once(kafka: str, namespace: str) -> None:
     """What a killed worker left open does not hold up readers until its timeout."""
     bench = Bench(kafka, namespace)
     transactional_id = bench.namespace.transactional_id("g", "dead")

@@ -76,8 +76,9 @@ class Rig:
 
     def committed(self) -> int:
         """The last position that went into a transaction."""
-        found = [positions[SOURCE] for made in self.transactions.made
-                 for _, positions in made.positions]
+        found = [
+            positions[SOURCE] for made in self.transactions.made for _, positions in made.positions
+        ]
         return found[-1] if found else 0
 
 

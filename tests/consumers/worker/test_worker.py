@@ -45,8 +45,12 @@ async def test_one_output_per_input_with_derived_ids_and_a_journal_that_tiles(
         source = CODEC.decode(record.value, record.headers)
         output = outputs[source.id]
         assert output.id == derived_id(
-            record.appended_at_ms, record.topic, record.partition, record.position,
-            "on_assign_task", 0,
+            record.appended_at_ms,
+            record.topic,
+            record.partition,
+            record.position,
+            "on_assign_task",
+            0,
         )
         assert (output.correlation_id, output.sender) == (source.correlation_id, "agent-9")
     results = bench.tiling("fleet").values()
@@ -200,11 +204,16 @@ async def test_inbox_records_run_as_their_recipient(bench: Bench) -> None:
     async def on_question(ctx: Context, _payload: Mapping[str, Any]) -> None:
         await ctx.publish(status(ctx.agent, "s"))
 
-    bench.send([
-        assign_task(1, "k").with_(
-            type="agentlog.Json", kind=Kind.REQUEST, payload={"json": "{}"}, recipients=("a", "b")
-        )
-    ])
+    bench.send(
+        [
+            assign_task(1, "k").with_(
+                type="agentlog.Json",
+                kind=Kind.REQUEST,
+                payload={"json": "{}"},
+                recipients=("a", "b"),
+            )
+        ]
+    )
     async with bench.working(app) as task:
         await until(lambda: bench.caught_up("fleet", INBOX), "committed", task=task)
     assert sorted(envelope.sender for envelope in bench.envelopes(EVENTS)) == ["a", "b"]
@@ -312,8 +321,9 @@ async def test_positions_pass_transaction_markers_at_the_tail(bench: Bench) -> N
     bench.send([assign_task(1, "k")])
     async with bench.working(app) as task:
         # One task, one result, and the marker that made the result visible.
-        await until(lambda: bench.caught_up("fleet") and _ends(bench) == {3}, "the marker passed",
-                    task=task)
+        await until(
+            lambda: bench.caught_up("fleet") and _ends(bench) == {3}, "the marker passed", task=task
+        )
     assert set(bench.positions("fleet").values()) - {0} == {3}
 
 
