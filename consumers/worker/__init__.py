@@ -4,7 +4,7 @@
 the Kafka shells behind the ports in `ports`, `processes` supervises several worker processes.
 """
 
-from consumers.worker.loop import HandlerFailed
+from consumers.worker.handling import HandlerFailed
 from consumers.worker.worker import Worker
 
 __all__ = ["HandlerFailed", "Worker"]

@@ -1,4 +1,4 @@
-"""The event loop's side of a worker: dispatch, handlers, commits, draining.
+"""The event loop's side of a worker: dispatch, rebalancing, draining.
 
 Everything here runs on one event loop; the two threads (source, transactions) only ever post to
 it. What is decided is decided by `core`; this performs it.
@@ -20,46 +20,24 @@ from typing import Any, Final
 import structlog
 
 from consumers.app import App, Handler
-from consumers.context import Context, Outbox, current_context
-from consumers.journal import journal_envelopes
-from consumers.journal.outcomes import (
-    HANDLED,
-    IMPORT,
-    NO_HANDLER,
-    Ending,
-    Outcome,
-    Output,
-    Reason,
-    Settled,
-)
-from consumers.worker.core import CommitPart, Core, Delivery, record_size
+from consumers.context import Outbox
+from consumers.journal import Ending, Output, Settled
+from consumers.journal.outcomes import HANDLED, IMPORT, NO_HANDLER
+from consumers.worker.committer import Committer
+from consumers.worker.core import Core, Delivery, record_size
+from consumers.worker.handling import HandlerFailed, run_handlers, undecodable
 from consumers.worker.lanes import Ticket
-from consumers.worker.ports import Assigned, Committed, Source, Transaction, Transactions
+from consumers.worker.ports import Assigned, Source, Transactions
 from streams.envelope import Envelope
-from streams.errors import AgentlogError, BrokerError, DecodeError, UnknownSchema
+from streams.errors import AgentlogError, BrokerError, DecodeError
 from streams.record import Partition, Record
 from streams.schemas import StoredPayload
 
 DISPATCH_MAX: Final = 128
 """Records started in one go before the loop gets to do anything else."""
-IDLE_COMMIT_S: Final = 1.0
-"""How long nothing must finish before positions move over invisible records alone."""
-ABORTS_MAX: Final = 50
-"""Aborts in a row after which the worker gives up."""
-ABORT_BACKOFF_S: Final = 0.05
-ABORT_BACKOFF_S_MAX: Final = 2.0
 
 _IMPORTED: Final = "import:"
 _log: Final = structlog.get_logger("agentlog.worker")
-
-
-class HandlerFailed(AgentlogError):
-    """A handler raised; its record stays uncommitted."""
-
-    def __init__(self, handler: str, record: Record, error: BaseException) -> None:
-        super().__init__(f"handler {handler} failed on {record}: {type(error).__name__}: {error}")
-        self.handler = handler
-        self.record = record
 
 
 class WorkerLoop:
@@ -81,19 +59,20 @@ class WorkerLoop:
         self._source = source
         self._transactions = transactions
         self._outbox = outbox
-        self._group = group
-        self._run_id = run_id
+        self._committer = Committer(
+            core,
+            transactions,
+            outbox,
+            group=group,
+            run_id=run_id,
+            linger_ms=app.commit_linger_ms,
+            on_unknown=self._reload,
+        )
         self._tasks: dict[asyncio.Task[None], Ticket[Delivery]] = {}
         self._dispatching = False
-        self._draining = False
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
-        self._wake = asyncio.Event()
         self._progress = asyncio.Event()
-        self._committing = asyncio.Lock()
-        self._settled_since: float | None = None
-        self._aborts = 0
-        self._announced: set[str] = set()
         self._warned: set[str] = set()
         self._revoking: set[asyncio.Task[None]] = set()
 
@@ -101,7 +80,7 @@ class WorkerLoop:
         """Work until `stop` is set, then drain and commit. Raises what ended it otherwise."""
         self._loop = asyncio.get_running_loop()
         self._source.start(self)
-        committer = asyncio.create_task(self._commit_forever(), name="committer")
+        committer = asyncio.create_task(self._committer.run(), name="committer")
         stopped = asyncio.create_task(stop.wait())
         ended = asyncio.create_task(self._ended.wait())
         try:
@@ -110,8 +89,7 @@ class WorkerLoop:
             stopped.cancel()
             ended.cancel()
             # Never cancelled: a commit that is under way must be heard to its end.
-            self._draining = True
-            self._wake.set()
+            self._committer.end()
             try:
                 await committer
             except Exception as error:  # noqa: BLE001 - raised below, when all is put away
@@ -188,6 +166,11 @@ class WorkerLoop:
         """Without a source there is nothing left to do."""
         self._fail(error if isinstance(error, AgentlogError) else BrokerError(str(error)))
 
+    def _reload(self, sources: Sequence[Partition]) -> None:
+        """Nobody knows whether these committed: only their committed positions do (H7)."""
+        self._source.reload(sources)
+        self._interrupt(lambda delivery: not delivery.assignment.live)
+
     # --- dispatch ----------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
@@ -216,7 +199,7 @@ class WorkerLoop:
             stored = envelope.payload
             payload = stored.fields if type(stored) is StoredPayload else stored
         except DecodeError as error:
-            self._finish(ticket, _undecodable(record, error))
+            self._finish(ticket, undecodable(record, error))
             return
         delivery_ms = outbox.clock.now_us() // 1000 - record.appended_at_ms
         handlers = self._app.handlers_for(envelope.type)
@@ -237,10 +220,7 @@ class WorkerLoop:
     ) -> None:
         record = ticket.item.record
         try:
-            if len(handlers) == 1:
-                outputs = await self._run(handlers[0], record, envelope, payload)
-            else:
-                outputs = await self._run_all(handlers, record, envelope, payload)
+            outputs = await run_handlers(handlers, self._outbox, record, envelope, payload)
         except HandlerFailed as failure:
             self._fail(failure)
             self._core.finished(ticket, None)
@@ -257,37 +237,6 @@ class WorkerLoop:
                 del self._tasks[task]
             self._progress.set()
             self._dispatch_soon()
-
-    async def _run(
-        self, handler: Handler, record: Record, envelope: Envelope, payload: Mapping[str, Any]
-    ) -> Sequence[Output]:
-        ctx = Context(self._outbox, record, envelope, payload, handler.name)
-        current_context.set(ctx)
-        try:
-            await handler.function(ctx, payload)
-        except Exception as error:
-            ctx.log.exception("handler_failed")
-            raise HandlerFailed(handler.name, record, error) from error
-        finally:
-            ctx.end()
-        return ctx.outputs
-
-    async def _run_all(
-        self,
-        handlers: Sequence[Handler],
-        record: Record,
-        envelope: Envelope,
-        payload: Mapping[str, Any],
-    ) -> Sequence[Output]:
-        """Side by side (S3.7); the outputs are in the order of the handlers' registration."""
-        runs = (self._run(handler, record, envelope, payload) for handler in handlers)
-        results = await asyncio.gather(*runs, return_exceptions=True)
-        outputs: list[Output] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            outputs += result
-        return outputs
 
     def _finish(
         self,
@@ -308,9 +257,7 @@ class WorkerLoop:
             delivery_ms,
         )
         self._core.finished(ticket, settled)
-        if self._settled_since is None:
-            self._settled_since = self._loop.time()
-            self._wake.set()
+        self._committer.settled(self._loop.time())
 
     def _interrupt(self, chosen: Callable[[Delivery], bool]) -> None:
         for task, ticket in tuple(self._tasks.items()):
@@ -330,74 +277,6 @@ class WorkerLoop:
             self._warned.add(type_name)
             _log.warning("no_handler", type=type_name, app=self._app.name)
 
-    # --- commits -----------------------------------------------------------------------------
-
-    async def _commit_forever(self) -> None:
-        linger_s = self._app.commit_linger_ms / 1000
-        while not self._draining:
-            idle = False
-            try:
-                async with asyncio.timeout(IDLE_COMMIT_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                idle = True
-            if self._settled_since is not None:
-                await asyncio.sleep(self._settled_since + linger_s - self._loop.time())
-            await self._commit(also_idle=idle)
-
-    async def _commit(self, *, also_idle: bool) -> None:
-        """One transaction with all that is settled, if anything is."""
-        async with self._committing:
-            self._wake.clear()
-            self._settled_since = None
-            parts = self._core.next_commit(also_idle=also_idle)
-            if not parts:
-                return
-            transaction = self._transaction(parts)
-            types = set(self._outbox.types_used)
-            result = await self._transactions.commit(transaction)
-            if result is Committed.YES:
-                self._aborts = 0
-                self._announced |= types
-                self._core.committed(parts)
-                return
-            if result is Committed.NO:
-                self._core.aborted(parts)
-            else:
-                self._source.reload(self._core.unknown(parts))
-                self._interrupt(lambda delivery: not delivery.assignment.live)
-            await self._back_off()
-
-    def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
-        outputs: list[Output] = []
-        positions: list[tuple[Any, dict[Partition, int]]] = []
-        now_us = self._outbox.clock.now_us()
-        for part in parts:
-            for one in part.commit.settled:
-                outputs += one.outputs
-            for envelope in journal_envelopes(
-                self._group, part.commit, writer=self._run_id, now_us=now_us
-            ):
-                outputs += self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
-            _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
-                part.commit.prefix_to
-            )
-        schemas = [
-            self._outbox.schema_record(name)
-            for name in sorted(self._outbox.types_used - self._announced)
-        ]
-        return Transaction([*schemas, *outputs], positions)
-
-    async def _back_off(self) -> None:
-        self._aborts += 1
-        if self._aborts > ABORTS_MAX:
-            raise BrokerError(
-                f"group {self._group}: {self._aborts} transactions in a row did not commit; "
-                "see the log lines `transaction_aborted`"
-            )
-        self._wake.set()
-        await asyncio.sleep(min(ABORT_BACKOFF_S * 2**self._aborts, ABORT_BACKOFF_S_MAX))
-
     # --- draining ----------------------------------------------------------------------------
 
     async def _settle(self, sources: Iterable[Partition]) -> None:
@@ -409,23 +288,4 @@ class WorkerLoop:
                     self._progress.clear()
                     await self._progress.wait()
         self._interrupt(lambda delivery: delivery.assignment.source in wanted)
-        await self._commit(also_idle=True)
-        while self._core.settled_of(wanted):
-            await self._commit(also_idle=True)
-
-
-def _undecodable(record: Record, error: DecodeError) -> Ending:
-    _log.warning("undecodable", record=str(record), error=str(error))
-    reason = Reason.UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else Reason.UNDECODABLE
-    return Ending(Outcome.SKIPPED, reason, str(error))
-
-
-def _positions_under(
-    metadata: Any, positions: list[tuple[Any, dict[Partition, int]]]
-) -> dict[Partition, int]:
-    """The positions that commit under this assignment's metadata, as one call."""
-    for known, found in positions:
-        if known is metadata:
-            return found
-    positions.append((metadata, {}))
-    return positions[-1][1]
+        await self._committer.commit_all(wanted)

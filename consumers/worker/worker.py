@@ -9,10 +9,10 @@ from typing import Final
 from consumers.app import App
 from consumers.context import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
-from consumers.worker.commit import WATCHDOG_S, KafkaTransactions
 from consumers.worker.core import Core
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.source import KafkaSource
+from consumers.worker.transactions import WATCHDOG_S, KafkaTransactions
 from streams.ports import Clock, SystemClock
 from streams.schemas import Codec
 from streams.topics import Namespace

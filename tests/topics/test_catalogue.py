@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streams.errors import ConfigurationError
@@ -34,16 +35,7 @@ def as_desired(*, without: str = "", **changes: object) -> list[ActualTopic]:
         if topic.name != without
     ]
     return [
-        ActualTopic(
-            **{
-                "name": topic.name,
-                "partitions": topic.partitions,
-                "config": topic.config,
-                **changes,
-            }
-        )  # type: ignore[arg-type]
-        if topic.name == "acme.events"
-        else topic
+        msgspec.structs.replace(topic, **changes) if topic.name == "acme.events" else topic
         for topic in found
     ]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.worker.commit import KafkaTransactions, end_open_transaction
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.source import CONFIG
+from consumers.worker.transactions import KafkaTransactions, end_open_transaction
 from streams.record import Partition
 from streams.topics import TASKS
 from tests.consumers.worker.harness import Bench, until

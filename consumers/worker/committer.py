@@ -1,0 +1,152 @@
+"""The committer: what has settled, into one transaction after another.
+
+A transaction starts when the last one ended and something finished, `commit_linger_ms` later so
+that more can join it. While nothing finishes, positions move over invisible records alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from consumers.context import Outbox
+from consumers.journal import Output, journal_envelopes
+from consumers.worker.core import CommitPart, Core
+from consumers.worker.ports import Committed, Transaction, Transactions
+from streams.errors import BrokerError
+from streams.record import Partition
+
+IDLE_COMMIT_S: Final = 1.0
+"""How long nothing must finish before positions move over invisible records alone."""
+ABORTS_MAX: Final = 50
+"""Aborts in a row after which the worker gives up."""
+ABORT_BACKOFF_S: Final = 0.05
+ABORT_BACKOFF_S_MAX: Final = 2.0
+
+
+class Committer:
+    """Commits for one worker; one transaction is under way at a time.
+
+    `on_unknown` is told which partitions must be reloaded after an outcome that nobody knows.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        transactions: Transactions,
+        outbox: Outbox,
+        *,
+        group: str,
+        run_id: str,
+        linger_ms: int,
+        on_unknown: Callable[[Sequence[Partition]], None],
+    ) -> None:
+        self._core = core
+        self._transactions = transactions
+        self._outbox = outbox
+        self._group = group
+        self._run_id = run_id
+        self._linger_s = linger_ms / 1000
+        self._on_unknown = on_unknown
+        self._wake = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._settled_since: float | None = None
+        self._ending = False
+        self._aborts = 0
+        self._announced: set[str] = set()
+
+    def settled(self, at: float) -> None:
+        """Something finished, at this time of the event loop."""
+        if self._settled_since is None:
+            self._settled_since = at
+            self._wake.set()
+
+    def end(self) -> None:
+        """Let `run` return after the commit that is under way."""
+        self._ending = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Commit whenever something has settled, until `end`. Raises `BrokerError`."""
+        loop = asyncio.get_running_loop()
+        while not self._ending:
+            idle = False
+            try:
+                async with asyncio.timeout(IDLE_COMMIT_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                idle = True
+            if self._settled_since is not None:
+                await asyncio.sleep(self._settled_since + self._linger_s - loop.time())
+            await self._commit(also_idle=idle)
+
+    async def commit_all(self, sources: Iterable[Partition]) -> None:
+        """Commit until nothing of these partitions is settled and not committed."""
+        wanted = tuple(sources)
+        await self._commit(also_idle=True)
+        while self._core.settled_of(wanted):
+            await self._commit(also_idle=True)
+
+    async def _commit(self, *, also_idle: bool) -> None:
+        """One transaction with all that is settled, if anything is."""
+        async with self._one_at_a_time:
+            self._wake.clear()
+            self._settled_since = None
+            parts = self._core.next_commit(also_idle=also_idle)
+            if not parts:
+                return
+            transaction = self._transaction(parts)
+            types = set(self._outbox.types_used)
+            result = await self._transactions.commit(transaction)
+            if result is Committed.YES:
+                self._aborts = 0
+                self._announced |= types
+                self._core.committed(parts)
+                return
+            if result is Committed.NO:
+                self._core.aborted(parts)
+            else:
+                self._on_unknown(self._core.unknown(parts))
+            await self._back_off()
+
+    def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
+        outputs: list[Output] = []
+        positions: list[tuple[Any, dict[Partition, int]]] = []
+        now_us = self._outbox.clock.now_us()
+        for part in parts:
+            for one in part.commit.settled:
+                outputs += one.outputs
+            for envelope in journal_envelopes(
+                self._group, part.commit, writer=self._run_id, now_us=now_us
+            ):
+                outputs += self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
+            _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
+                part.commit.prefix_to
+            )
+        schemas = [
+            self._outbox.schema_record(name)
+            for name in sorted(self._outbox.types_used - self._announced)
+        ]
+        return Transaction([*schemas, *outputs], positions)
+
+    async def _back_off(self) -> None:
+        self._aborts += 1
+        if self._aborts > ABORTS_MAX:
+            raise BrokerError(
+                f"group {self._group}: {self._aborts} transactions in a row did not commit; "
+                "see the log lines `transaction_aborted`"
+            )
+        self._wake.set()
+        await asyncio.sleep(min(ABORT_BACKOFF_S * 2**self._aborts, ABORT_BACKOFF_S_MAX))
+
+
+def _positions_under(
+    metadata: Any, positions: list[tuple[Any, dict[Partition, int]]]
+) -> dict[Partition, int]:
+    """The positions that commit under this assignment's metadata, as one call."""
+    for known, found in positions:
+        if known is metadata:
+            return found
+    positions.append((metadata, {}))
+    return positions[-1][1]
