@@ -13,9 +13,9 @@ from consumers.app import App
 from consumers.cli.output import emit_line, stderr
 from consumers.cli.session import connect
 from consumers.references import load_reference
-from consumers.worker.commit import end_open_transaction
 from consumers.worker.process import configure_logs, stop_on_signals
 from consumers.worker.processes import ProcessEvent, Supervisor
+from consumers.worker.transactions import end_open_transaction
 from consumers.worker.worker import REVOKE_MARGIN_S
 from streams.kafka.admin import TopicAdmin
 from streams.session import Session
