@@ -13,10 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from consumers.cli.output import emit, stderr
-from consumers.cli.session import connect
+from consumers.cli.session import connect, provide_topics
 from streams.errors import ProofFailed
 from streams.imports import Importer, ImportResult, Phase, Progress, Source
-from streams.kafka.admin import TopicAdmin
 from streams.kafka.publisher import Publisher
 from streams.kafka.reader import KafkaLogReader
 from streams.outgoing import Outbox
@@ -58,9 +57,7 @@ def publish(
     source = Source(file)
     next(source.lines(), None)  # a file that cannot be read: before a broker is started for it
     session = connect()
-    created = TopicAdmin(session.bootstrap_servers).provision(session.namespace)
-    if created:
-        stderr.print(f"created {len(created)} topics of namespace {session.namespace.name}")
+    provide_topics(session)
     with _progress() as progress:
         result = asyncio.run(_import(session, source, name, strict, progress))
     if json_:

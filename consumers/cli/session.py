@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumers.cli.broker import download_progress
 from consumers.cli.output import stderr
+from streams.kafka.admin import TopicAdmin
 from streams.session import Session
 from streams.session import connect as connect_session
 
@@ -15,6 +16,13 @@ def connect() -> Session:
     """
     with download_progress() as progress:
         return connect_session(progress=progress, on_started=_say)
+
+
+def provide_topics(session: Session) -> None:
+    """Create the namespace's missing topics, and say so. What is there is left as it is."""
+    created = TopicAdmin(session.bootstrap_servers).provision(session.namespace)
+    if created:
+        stderr.print(f"created {len(created)} topics of namespace {session.namespace.name}")
 
 
 def _say(servers: str) -> None:

@@ -79,6 +79,8 @@ def apply(
     if not json_ or not yes:
         _show(todo)
     if todo.refusals:
+        if json_:
+            emit(_outcome(session.namespace, todo) | {"applied": False})
         raise ConfigurationError("; ".join(todo.refusals))
     wanted = bool(todo.actions) and not dry_run
     if wanted and not yes:

@@ -11,13 +11,12 @@ import typer
 
 from consumers.app import App
 from consumers.cli.output import emit_line, stderr
-from consumers.cli.session import connect
+from consumers.cli.session import connect, provide_topics
 from consumers.references import load_reference
 from consumers.worker.process import configure_logs, stop_on_signals
 from consumers.worker.processes import ProcessEvent, Supervisor
 from consumers.worker.transactions import end_open_transaction
 from consumers.worker.worker import REVOKE_MARGIN_S
-from streams.kafka.admin import TopicAdmin
 from streams.session import Session
 
 PROCESSES_MAX: Final = 256
@@ -42,7 +41,7 @@ def worker(
     loaded = load_reference(app, App)
     session = connect()
     configure_logs(session.settings.log_level)
-    TopicAdmin(session.bootstrap_servers).provision(session.namespace)
+    provide_topics(session)
     code = asyncio.run(_supervise(app, loaded, session, processes, as_json=json_))
     if code:
         raise typer.Exit(code)
