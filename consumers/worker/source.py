@@ -223,8 +223,9 @@ class KafkaSource:
         metadata = consumer.consumer_group_metadata()
         starts = self._committed(partitions)
         consumer.incremental_assign(starts)
-        if self._paused and starts:
-            consumer.pause(starts)
+        # The client keeps a partition's pause beyond its assignment, so it is set either way.
+        if starts:
+            (consumer.pause if self._paused else consumer.resume)(starts)
         for start in starts:
             self._metadata[Partition(start.topic, start.partition)] = metadata
         self._tell_assigned(starts)

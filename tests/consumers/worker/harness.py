@@ -11,7 +11,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from consumers.app import App
-from consumers.tiling import Tiling, TilingResult
+from consumers.journal.tiling import Tiling, TilingResult
 from consumers.worker import Worker
 from streams.envelope import Envelope, Kind
 from streams.errors import BrokerError, LogError

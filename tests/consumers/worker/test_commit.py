@@ -12,10 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumers.app import App
 from consumers.context import Context
-from consumers.outcomes import Output
-from consumers.worker import commit as commit_module
-from consumers.worker.commit import WATCHDOG_EXIT, KafkaTransactions
+from consumers.journal.outcomes import Output
+from consumers.worker import transactions as transactions_module
 from consumers.worker.ports import Committed, Transaction
+from consumers.worker.transactions import WATCHDOG_EXIT, KafkaTransactions
 from streams.errors import BrokerError
 from streams.record import Partition
 from streams.topics import EVENTS, TASKS
@@ -91,7 +91,7 @@ async def test_h01_a_commit_that_took_suspiciously_long_discards_the_producer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It committed, but a retry of it may still be on its way."""
-    monkeypatch.setattr(commit_module, "SUSPICIOUS_S", 0.05)
+    monkeypatch.setattr(transactions_module, "SUSPICIOUS_S", 0.05)
     results, made = await committed({"commit_transaction": lambda: time.sleep(0.1)})
     assert results == [Committed.YES, Committed.YES]
     assert len(made) == 2
@@ -155,7 +155,7 @@ async def test_h06_a_call_that_never_returns_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The watchdog says so and exits; the loop was never blocked."""
-    monkeypatch.setattr(commit_module, "WATCHDOG_S", 0.05)
+    monkeypatch.setattr(transactions_module, "WATCHDOG_S", 0.05)
     ended: list[int] = []
 
     def make(_config: dict[str, Any], **_named: Any) -> Any:

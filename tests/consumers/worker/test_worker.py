@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import HandlerFailed
+from consumers.worker.source import KafkaSource
 from streams.envelope import ORIGIN, Envelope, Kind
 from streams.errors import InvalidPayload
 from streams.identity import derived_id
@@ -366,3 +368,41 @@ async def test_h09_a_full_window_pauses_and_keeps_polling(
     async with bench.working(app) as task:
         await until(lambda: bench.caught_up("fleet"), "committed", task=task)
     assert seen == list(range(20))
+
+
+async def test_a_partition_that_left_while_paused_is_read_when_it_comes_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client keeps a pause beyond the assignment; the next assignment does not inherit it."""
+    monkeypatch.setattr("consumers.worker.source.PATIENCE_S", 0.02)
+    gate = asyncio.Event()
+    paused = threading.Event()
+    worked: list[str] = []
+    wait_for_room = KafkaSource._wait_for_room
+
+    def noting(source: KafkaSource) -> None:
+        wait_for_room(source)
+        if source._paused:
+            paused.set()
+
+    monkeypatch.setattr(KafkaSource, "_wait_for_room", noting)
+
+    def member(name: str) -> App:
+        app = App("fleet", topics=(TASKS,), in_flight_max=8, drain_s_max=0.1)
+
+        @app.on(ASSIGN)
+        async def on_assign_task(_ctx: Context, _payload: Mapping[str, Any]) -> None:
+            if name == "first":
+                await gate.wait()
+            worked.append(name)
+
+        return app
+
+    bench.send(assign_task(n, f"k{n % 40}") for n in range(120))
+    async with bench.working(member("first")) as first:
+        await until(paused.is_set, "its window is full, its partitions are paused", task=first)
+        async with bench.working(member("second")) as second:
+            await until(lambda: "second" in worked, "the second has some", task=second)
+        monkeypatch.setattr("consumers.worker.source.PATIENCE_S", 5.0)
+        gate.set()
+        await until(lambda: bench.caught_up("fleet"), "all committed", task=first, deadline_s=30)
