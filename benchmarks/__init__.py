@@ -4,6 +4,7 @@
 
     publish, dispatch, replay, codec   one bench each: its contenders, its ratios, its bars
     rounds      contenders in turn, A B A B …, so that a busy minute hits all of them
+    quiet       waits for a moment in which nobody else uses the machine
     figures     what was measured: rates, ratios round by round, bars
     history     the workload: envelopes like those of a repository's real history
     plain       what one writes without agentlog: a dict, fastavro, headers by hand

@@ -17,6 +17,8 @@ class Measured(msgspec.Struct, frozen=True):
 
     name: str
     rates: list[float]
+    others: list[float]
+    """Share of the processors that others used when each round began; empty where unknown."""
 
     @property
     def median_per_s(self) -> float:
@@ -52,13 +54,23 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     measured: list[Measured]
     ratios: list[Ratio]
 
+    @property
+    def others_most(self) -> float | None:
+        """The largest share of the processors that others used when a round began."""
+        return max((share for one in self.measured for share in one.others), default=None)
+
     def as_json(self) -> dict[str, Any]:
         """For machines: every round, and what is reported of them."""
         return {
             "bench": self.bench,
             "workload": self.workload,
             "records_per_s": {
-                one.name: {"median": one.median_per_s, "rounds": one.rates} for one in self.measured
+                one.name: {
+                    "median": one.median_per_s,
+                    "rounds": one.rates,
+                    "cpu_used_by_others": one.others,
+                }
+                for one in self.measured
             },
             "ratios": [
                 {

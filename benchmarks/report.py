@@ -52,13 +52,20 @@ def _section(found: Results) -> str:
     return "\n\n".join(
         [
             f"## {found.bench}",
-            found.workload,
+            f"{found.workload}{_others(found)}",
             _table(("contender", "records/s", "lowest to highest"), map(_rates, found.measured)),
             _table(
                 ("ratio", "median", "lowest to highest", "bar", "met"), map(_ratio, found.ratios)
             ),
         ]
     )
+
+
+def _others(found: Results) -> str:
+    most = found.others_most
+    if most is None:
+        return ""
+    return f" Others used at most {most:.0%} of the processors' time when a run began."
 
 
 def _rates(measured: Measured) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from benchmarks.figures import Measured
+from benchmarks.quiet import wait_for_quiet
 
 Run = Callable[[], float]
 """Does the whole work once; returns its records per second."""
@@ -23,16 +24,18 @@ def alternate(
     contenders: Sequence[Contender], rounds: int, say: Callable[[str], None]
 ) -> list[Measured]:
     """Each contender's rates over the rounds, in the order given."""
-    rates: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    measured = {contender.name: Measured(contender.name, [], []) for contender in contenders}
     # The workload lives as long as the bench: no collector should walk it for one contender's sake.
     gc.collect()
     gc.freeze()
     for number in range(rounds + 1):
         for name, run in contenders:
             gc.collect()
+            others = wait_for_quiet()
             rate = run()
             if number:
-                rates[name].append(rate)
+                measured[name].rates.append(rate)
+                measured[name].others.extend(() if others is None else (others,))
             say(f"  {f'round {number}' if number else 'warm-up'}  {name}: {rate:,.0f}/s")
     gc.unfreeze()
-    return [Measured(name, found) for name, found in rates.items()]
+    return list(measured.values())
