@@ -62,6 +62,8 @@ async def _supervise(
             reference,
             "--run-id",
             run_id,
+            "--parent",
+            str(os.getpid()),
         ],
         tell=emit_line if as_json else _say,
         settle=lambda run_id: end_open_transaction(

@@ -1,7 +1,7 @@
 """One worker process: `python -m consumers.worker.process --app MODULE:NAME --run-id …`.
 
 What a supervisor starts. Settings come from the environment. SIGTERM and SIGINT drain it; so does
-the death of its parent, for nobody would stop it then. Logs go to stderr.
+the death of the supervisor (`--parent`), for nobody would stop it then. Logs go to stderr.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def stop_on_signals() -> asyncio.Event:
 
 
 async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | None = None) -> None:
-    """Run one worker until told to stop, or until `parent` is not our parent any more."""
+    """Run one worker until told to stop, or until the process `parent` is not our parent."""
     if settings.bootstrap_servers is None:
         raise ConfigurationError(
             "AGENTLOG_BOOTSTRAP_SERVERS is not set; start workers with `agentlog worker`"
@@ -96,12 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="agentlog-worker")
     parser.add_argument("--app", required=True)
     parser.add_argument("--run-id", default="")
+    # Told, not asked for here: whoever started us may be dead before we have begun.
+    parser.add_argument("--parent", type=int)
     given = parser.parse_args(arguments)
     settings = read_settings()
     configure_logs(settings.log_level)
     try:
         app = load_reference(given.app, App)
-        asyncio.run(run(app, settings, run_id=given.run_id, parent=os.getppid()))
+        asyncio.run(run(app, settings, run_id=given.run_id, parent=given.parent))
     except AgentlogError as error:
         structlog.get_logger("agentlog.worker").error("worker_ended", error=str(error))
         return error.exit_code
