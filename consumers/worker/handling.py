@@ -60,7 +60,7 @@ async def _run(
     current_context.set(ctx)
     try:
         await handler.function(ctx, payload)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would end the worker as if it were done
         ctx.log.exception("handler_failed")
         raise HandlerFailed(handler.name, record, error) from error
     finally:

@@ -201,6 +201,10 @@ class WorkerLoop:
         except DecodeError as error:
             self._finish(ticket, undecodable(record, error))
             return
+        except Exception as error:  # noqa: BLE001 - nobody else hears of it in a callback
+            self._fail(_unread(record, error))
+            self._core.finished(ticket, None)
+            return
         delivery_ms = outbox.clock.now_us() // 1000 - record.appended_at_ms
         handlers = self._app.handlers_for(envelope.type)
         if not handlers:
@@ -289,3 +293,10 @@ class WorkerLoop:
                     await self._progress.wait()
         self._interrupt(lambda delivery: delivery.assignment.source in wanted)
         await self._committer.commit_all(wanted)
+
+
+def _unread(record: Record, error: Exception) -> AgentlogError:
+    """Why a record could be neither read nor called unreadable: its schema cannot be asked for."""
+    if isinstance(error, AgentlogError):
+        return error
+    return AgentlogError(f"cannot read {record}: {type(error).__name__}: {error}")

@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from consumers.app import App
 from consumers.context import Context, Outbox
+from consumers.worker import HandlerFailed
 from consumers.worker.core import Core
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.ports import Assigned, Committed, SourceListener, Transaction
 from streams.envelope import Envelope
+from streams.errors import AgentlogError, BrokerError
 from streams.ports import SystemClock
 from streams.record import Partition, Record
+from streams.schemas import Codec
 from streams.topics import Namespace
 from tests.consumers.worker.harness import ASSIGN, CODEC, assign_task, until
 
@@ -55,11 +60,11 @@ class MemoryTransactions:
 class Rig:
     """One loop over both."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, codec: Codec = CODEC) -> None:
         self.source = MemorySource()
         self.transactions = MemoryTransactions()
         self.released = 0
-        outbox = Outbox(CODEC, Namespace("ns"), SystemClock(), app_name=app.name)
+        outbox = Outbox(codec, Namespace("ns"), SystemClock(), app_name=app.name)
         self.core = Core(app.running_max, self._release)
         self.loop = WorkerLoop(
             app, self.core, self.source, self.transactions, outbox, group="ns.fleet", run_id="run"
@@ -170,3 +175,44 @@ async def test_a_revocation_waits_for_what_runs_and_its_commit() -> None:
     await until(lambda: bool(committed_when_done), "let go")
     assert committed_when_done == [1]
     await rig.end()
+
+
+@pytest.mark.parametrize("error", [BrokerError("the schemas topic is away"), RuntimeError("odd")])
+async def test_a_record_whose_schema_cannot_be_asked_for_stops_the_worker(error: Exception) -> None:
+    """It is not skipped, and its partition does not wait for ever in silence."""
+
+    class Away:
+        """A schema source that cannot answer."""
+
+        def writer_schema(self, _schema_id: int) -> str | None:
+            raise error
+
+    app, ran = fleet()
+    rig = Rig(app, Codec(CODEC.catalogue, [Away()]))
+    await asyncio.sleep(0)
+    rig.loop.on_assigned([Assigned(1, SOURCE, 0, "m")])
+    unknown = Record(*SOURCE, 1, 1_000, b"k", b"\0\0\0\0\7body")
+    rig.loop.on_records([(1, [record(0, assign_task(0, "k")), unknown])])
+    async with asyncio.timeout(10):
+        with pytest.raises(AgentlogError, match=str(error)):
+            await rig.task
+    assert (ran, rig.committed()) == ([0], 1)
+    assert rig.core.lanes.running == 0
+
+
+async def test_a_handler_that_exits_is_a_handler_that_failed() -> None:
+    """`sys.exit(0)` in a handler must not look like a worker that was told to stop."""
+    app = App("fleet", topics=("tasks",))
+
+    @app.on(ASSIGN)
+    async def on_assign_task(_ctx: Context, _payload: Mapping[str, Any]) -> None:
+        raise SystemExit(0)
+
+    rig = Rig(app)
+    await asyncio.sleep(0)
+    rig.loop.on_assigned([Assigned(1, SOURCE, 0, "m")])
+    rig.loop.on_records([(1, [record(0, assign_task(0, "k"))])])
+    async with asyncio.timeout(10):
+        with pytest.raises(HandlerFailed, match="SystemExit"):
+            await rig.task
+    assert rig.committed() == 0
