@@ -107,7 +107,7 @@ class KafkaTransactions:
         if self._thread.ident is None:
             self._thread.start()
         self._jobs.put((transaction, done))
-        watchdog = loop.call_later(WATCHDOG_S, self._bite)
+        watchdog = loop.call_later(WATCHDOG_S, self._bite, done)
         try:
             return await asyncio.shield(done)
         finally:
@@ -119,7 +119,9 @@ class KafkaTransactions:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
 
-    def _bite(self) -> None:
+    def _bite(self, done: asyncio.Future[Committed]) -> None:
+        if done.done():  # in time; it was the event loop that was held up
+            return
         sys.stderr.write(
             f"agentlog: a transaction did not end within {WATCHDOG_S:.0f} s; ending this worker "
             "so that its group can go on (H6)\n"
