@@ -84,9 +84,10 @@ def read_named_cut(name: str) -> str:
     """The text of the cut in the file of this name."""
     try:
         return Path(name).read_text(encoding="utf-8").strip()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigurationError(
-            f"no cut named {name!r}: {error.strerror}; write the `cut` of a `replay --json` there"
+            f"no cut named {name!r}: {why}; write the `cut` of a `replay --json` there"
         ) from error
 
 

@@ -61,3 +61,6 @@ def test_a_missing_name_says_how_to_make_one(tmp_path: Path) -> None:
     assert Cut.decode(read_named_cut(str(tmp_path / "mine"))) == CUT
     with pytest.raises(ConfigurationError, match="replay --json"):
         read_named_cut(str(tmp_path / "other"))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match="it is no text"):
+        read_named_cut(str(tmp_path / "bytes"))

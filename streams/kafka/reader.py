@@ -132,7 +132,9 @@ class KafkaLogReader:
     def ends_at(self, topics: Iterable[str], epoch_ms: int) -> Cut:
         """Each partition's first position whose record was appended after `epoch_ms`."""
         now = self.ends(topics)
-        found = self._positions(list(now.ends), OffsetSpec.for_timestamp(epoch_ms + 1))
+        # Nothing was appended before the epoch, and Kafka gives negative times other meanings.
+        after_ms = max(epoch_ms + 1, 0)
+        found = self._positions(list(now.ends), OffsetSpec.for_timestamp(after_ms))
         ends = {
             part: min(end, found[part]) if found[part] >= 0 else end
             for part, end in now.ends.items()

@@ -94,7 +94,8 @@ def test_a_moment_holds_what_was_appended_up_to_it(kafka: str, topic: str) -> No
         produce(kafka, topic, ("second", 2), transactional=False)
         at = reader.ends_at([topic], first[-1].appended_at_ms)
         assert at.ends[source] == 2
-        assert reader.ends_at([topic], 0).ends[source] == 0
+        for before in (0, -1, -2, -3, -(10**15)):
+            assert reader.ends_at([topic], before).ends[source] == 0
         assert reader.ends_at([topic], int(time.time() * 1000) + 60_000).ends[source] == 4
 
 
