@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,16 @@ class Running:
         return clean
 
 
-def launch(layout: ClusterLayout, jars: Path, guarded: Guarded | None = None) -> Running:
-    """Start every node of `layout` and return when the cluster answers (steps 1 to 4)."""
+def launch(
+    layout: ClusterLayout,
+    jars: Path,
+    guarded: Guarded | None,
+    on_spawned: Callable[[tuple[ProcessId, ...]], object],
+) -> Running:
+    """Start every node of `layout` and return when the cluster answers (steps 1 to 4).
+
+    `on_spawned` is told the processes before the wait, so that they can be found if we are killed.
+    """
     for node in layout.nodes:
         _prepare(layout, node)
     _format(layout, jars)
@@ -75,6 +83,7 @@ def launch(layout: ClusterLayout, jars: Path, guarded: Guarded | None = None) ->
         for node in layout.nodes:
             started = _start(layout, node, jars, guarded, running.guards)
             running.processes = (*running.processes, started)
+        on_spawned(running.processes)
         _wait_ready(layout, running.processes, log_starts)
     except BaseException:
         running.stop()
@@ -105,6 +114,16 @@ def _prepare(layout: ClusterLayout, node: Node) -> None:
     _properties(layout, node).write_text(render_properties(layout, node), encoding="utf-8")
 
 
+def fresh_cluster_id(make: Callable[[], uuid.UUID]) -> str:
+    """A cluster id as Kafka writes them: never with `-` first, which its tools take for an option
+    (one random id in 64 would).
+    """
+    while True:
+        cluster_id = base64.urlsafe_b64encode(make().bytes).decode().rstrip("=")
+        if not cluster_id.startswith("-"):
+            return cluster_id
+
+
 def _format(layout: ClusterLayout, jars: Path) -> None:
     fresh = [
         node
@@ -113,7 +132,7 @@ def _format(layout: ClusterLayout, jars: Path) -> None:
     ]
     if not fresh:
         return
-    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster_id = fresh_cluster_id(uuid.uuid4)
     for node in fresh:
         command = java.short_command(
             jars,
