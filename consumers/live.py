@@ -50,12 +50,12 @@ _WAIT_POLL_S: Final = 0.02
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's spelling
 _PASSING: Final = frozenset(
     {
-        KafkaError._TRANSPORT,
+        KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,
+        KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._MAX_POLL_EXCEEDED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,  # noqa: SLF001
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
 _CONSUMER: Final[Mapping[str, Any]] = {

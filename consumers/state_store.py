@@ -8,12 +8,14 @@ partition that another has taken over (a zombie) changes no row: it is fenced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import cbor2
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
 from consumers.projections.projection import Projection
 from streams.cuts import Cut
@@ -91,9 +93,12 @@ class SqlStateStore:
             options = {"timeout": LOCK_WAIT_S_MAX} if is_sqlite else {}
             self._engine = sa.create_engine(parsed, connect_args=options)
             if is_sqlite:
-                with self._engine.connect() as connection:
+                with suppress(OperationalError), self._engine.connect() as connection:
+                    # Locked: somebody is just doing the same. Anything else, the table says too.
                     connection.execute(sa.text("PRAGMA journal_mode=WAL"))
-            _METADATA.create_all(self._engine)
+            with self._engine.begin() as connection:
+                # In one statement: members that start together may all find it missing.
+                connection.execute(CreateTable(_STATES, if_not_exists=True))
         except (SQLAlchemyError, OSError) as error:
             raise BrokerError(f"no database at {url}: {error}") from error
 
