@@ -101,7 +101,8 @@ class PartitionQueue:
         """Take a record: the batch that it is in, and its place there."""
         batch = self._open
         if batch is not None:
-            index = batch.append(key, value, headers)
+            # Past its deadline a batch has failed: who joined it then would never hear of it.
+            index = None if batch.base.done() else batch.append(key, value, headers)
             if index is not None:
                 return batch, index
             self._sealed.append(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 
 
@@ -39,7 +40,10 @@ class Pending:
             self._drained.set_result(None)
 
     async def room(self) -> None:
-        """Wait until there is room, after everybody who already waits; then `add` at once."""
+        """Wait until there is room, after everybody who already waits; then `add` at once.
+
+        Who does not `add` keeps the place, and nobody after it gets one.
+        """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
@@ -54,6 +58,14 @@ class Pending:
                 self._waiting.remove(turn)
             self._wake_next()
             raise
+
+    def close(self) -> None:
+        """Let go everybody who waits: there is no bound any more, for nothing more is sent."""
+        self._count_max = sys.maxsize
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
 
     async def drained(self, timeout_s: float) -> None:
         """Wait until nothing is on its way, at most this long."""

@@ -143,6 +143,7 @@ class Publisher:
         await self._pending.drained(self._delivery_timeout_s)
         for queue in queues:
             queue.abandon()
+        self._pending.close()
         self._topics.clear()
         await _stop(producer)
 
@@ -153,16 +154,14 @@ class Publisher:
         kinds before anything is sent; `PublishError` naming topic and id where Kafka refused.
         """
         envelope_id, placed = await self._enqueue(envelope)
-        loop = asyncio.get_running_loop()
         if len(placed) == 1:
             batch, index = placed[0]
             try:
-                position = await batch.waiter(index, loop)
+                position = await batch.waiter(index, asyncio.get_running_loop())
             except (KafkaError, TimeoutError) as error:
                 raise _failed(envelope_id, batch, error) from error
             return Published(*batch.partition, position, envelope_id)
-        waiters = [batch.waiter(index, loop) for batch, index in placed]
-        await asyncio.wait(waiters)
+        await asyncio.wait({batch.base for batch, _ in placed})
         return _published(envelope_id, placed)
 
     async def publish_many(self, envelopes: Iterable[Envelope]) -> list[Published]:
@@ -195,14 +194,14 @@ class Publisher:
         """Hand the envelope's records to their partitions; waits only where there is no room."""
         outgoing = self._outbox.prepare(envelope)
         envelope_id, event_type = outgoing.envelope.id, outgoing.event_type
-        if self._pending.full:
-            await self._pending.room()
         if event_type.schema_id not in self._announced:
             await self._announce(event_type, envelope_id)
         routes = outgoing.routes
         for topic, _ in routes:
             if topic not in self._topics:
                 await self._learn(topic, envelope_id)
+        if self._pending.full:
+            await self._room(envelope_id, routes[0].topic)
         if self._producer is None:
             raise self._closed(envelope_id, routes[0].topic)
         self._pending.add(len(routes))
@@ -210,6 +209,20 @@ class Publisher:
         return envelope_id, [
             topics[topic].queue(key).append(key, value, headers) for topic, key in routes
         ]
+
+    async def _room(self, envelope_id: str, topic: str) -> None:
+        """Wait for room, as long as Kafka may take to make some."""
+        try:
+            async with asyncio.timeout(self._delivery_timeout_s):
+                await self._pending.room()
+        except TimeoutError as error:
+            raise PublishError(
+                envelope_id,
+                self._namespace.topic(topic),
+                f"{self._pending.count} records before it are still not acknowledged after "
+                f"{self._delivery_timeout_s:g} s",
+                retriable=True,
+            ) from error
 
     def _closed(self, envelope_id: str, topic: str) -> PublishError:
         return PublishError(

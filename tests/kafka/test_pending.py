@@ -59,6 +59,17 @@ async def test_drained_waits_for_everything_but_not_for_ever() -> None:
     assert pending.count == 1
 
 
+async def test_closing_lets_go_all_who_wait() -> None:
+    pending = Pending(1)
+    pending.add(1)
+    waiting = [asyncio.create_task(pending.room()) for _ in range(3)]
+    await _settle_down()
+    pending.close()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
+    assert not pending.full
+
+
 async def _settle_down() -> None:
     for _ in range(5):
         await asyncio.sleep(0)

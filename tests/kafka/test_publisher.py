@@ -325,6 +325,35 @@ async def test_kafkas_refusal_names_topic_and_id(kafka: str, topics: Namespace) 
     assert not caught.value.retriable
 
 
+async def test_who_is_refused_while_it_has_room_gives_it_to_the_next(
+    kafka: str, topics: Namespace
+) -> None:
+    """The second has no topic to go to; the third must not wait for it for ever."""
+    async with Publisher(kafka, topics, CODEC, sender="s", pending_max=1) as publisher:
+        await publisher.publish(request("a"))  # its topic and its schema are known from now on
+        async with asyncio.timeout(60):
+            first, second, third = await asyncio.gather(
+                publisher.publish(request("a")),
+                publisher.publish(request("a").with_(kind=Kind.EVENT)),
+                publisher.publish(request("a")),
+                return_exceptions=True,
+            )
+    assert isinstance(first, Published)
+    assert isinstance(second, PublishError)
+    assert isinstance(third, Published)
+
+
+async def test_waiting_for_room_ends_in_time(kafka: str, topics: Namespace) -> None:
+    async with Publisher(
+        kafka, topics, CODEC, sender="s", pending_max=1, delivery_timeout_ms=500
+    ) as publisher:
+        await publisher.publish(request("a"))
+        publisher._pending.add(1)
+        with pytest.raises(PublishError, match="1 records before it") as caught:
+            await publisher.publish(request("a"))
+        assert caught.value.retriable
+
+
 async def test_the_log_describes_itself(
     kafka: str, topics: Namespace, publisher: Publisher
 ) -> None:
