@@ -20,7 +20,9 @@ from streams.schemas import WriterSchema
 from streams.topics import SCHEMAS, Namespace
 
 RELOAD_S_MIN: Final = 1.0
-"""Seconds between two looks for ids that were not there: a flood of bad records stays cheap."""
+"""Seconds between two looks for one id that was not there: a flood of bad records stays cheap."""
+ABSENT_MAX: Final = 1_024
+"""Ids remembered as absent; then the memory starts anew."""
 
 
 def schema_record(writer: WriterSchema) -> tuple[bytes, bytes]:
@@ -48,7 +50,7 @@ class SchemaTopic:
         self._monotonic_s = monotonic_s
         self._texts: dict[int, str] = {}
         self._positions: dict[Partition, int] = {}
-        self._looked_at_s: float | None = None
+        self._absent_at_s: dict[int, float] = {}
         self._lock = threading.Lock()
 
     def writer_schema(self, schema_id: int) -> str | None:
@@ -57,16 +59,22 @@ class SchemaTopic:
         Raises `BrokerError` if the broker does not answer.
         """
         with self._lock:
-            if schema_id not in self._texts and self._may_look():
+            if schema_id not in self._texts and self._may_look(schema_id):
                 self._read_on()
+                self._remember(schema_id)
             return self._texts.get(schema_id)
 
-    def _may_look(self) -> bool:
-        now_s = self._monotonic_s()
-        if self._looked_at_s is not None and now_s - self._looked_at_s < RELOAD_S_MIN:
-            return False
-        self._looked_at_s = now_s
-        return True
+    def _may_look(self, schema_id: int) -> bool:
+        # Per id: an id is announced before its first record, so the first look for it counts.
+        absent_at_s = self._absent_at_s.get(schema_id)
+        return absent_at_s is None or self._monotonic_s() - absent_at_s >= RELOAD_S_MIN
+
+    def _remember(self, schema_id: int) -> None:
+        self._absent_at_s.pop(schema_id, None)
+        if schema_id not in self._texts:
+            if len(self._absent_at_s) >= ABSENT_MAX:
+                self._absent_at_s.clear()
+            self._absent_at_s[schema_id] = self._monotonic_s()
 
     def _read_on(self) -> None:
         if self._reader is None:
