@@ -7,6 +7,7 @@ of its envelopes where the sender names none. A user's own folder looks the same
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import fastavro
 import msgspec
 
 import streams
@@ -27,7 +29,7 @@ from streams.schemas.lock import (
     read_locked,
     write_lock,
 )
-from streams.schemas.writer_schema import WriterSchema, composite, fingerprint
+from streams.schemas.writer_schema import Schema, WriterSchema, composite, fingerprint
 
 ENVELOPE_FILE: Final = "envelope.avsc"
 
@@ -105,7 +107,10 @@ def builtin_folder() -> Path:
 
 def update_lock(folder: Path, *, dry_run: bool = False) -> tuple[LockedSchema, ...]:
     """Lock whatever changed in a folder; returns the new versions. Nothing is ever renumbered."""
-    current = {name: schema for name, (schema, _) in _composites(folder).items()}
+    found = _composites(folder)
+    for schema, path in found.values():
+        _require_avro(schema, path)
+    current = {name: schema for name, (schema, _) in found.items()}
     lock, added = read_lock(folder).extended(current)
     if added and not dry_run:
         write_lock(folder, lock, added, current)
@@ -159,13 +164,8 @@ def _composites(folder: Path) -> dict[str, tuple[dict[str, Any], Path]]:
     for path in sorted(folder.glob("*/*.avsc")):
         if path.parent.name == LOCKED_FOLDER:
             continue
-        payload = _read_avsc(path)
-        namespace = payload.get("namespace")
-        if payload.get("type") != "record" or not namespace:
-            raise ConfigurationError(f"{path}: a payload is a record with a namespace")
-        if payload["name"] != path.stem:
-            raise ConfigurationError(f"{path}: holds {payload['name']}; name the file after it")
-        name = f"{namespace}.{payload['name']}"
+        payload = _read_payload(path)
+        name = f"{payload['namespace']}.{payload['name']}"
         if name in found:
             raise ConfigurationError(f"{path}: type {name} is defined twice")
         found[name] = (composite(envelope, payload), path)
@@ -174,11 +174,34 @@ def _composites(folder: Path) -> dict[str, tuple[dict[str, Any], Path]]:
     return found
 
 
+def _read_payload(path: Path) -> dict[str, Any]:
+    payload = _read_avsc(path)
+    if payload.get("type") != "record" or not payload.get("namespace"):
+        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
+    if payload.get("name") != path.stem:
+        raise ConfigurationError(f"{path}: holds {payload.get('name')}; name the file after it")
+    if (kind := payload.get("kind", Kind.EVENT.value)) not in list(Kind):
+        raise ConfigurationError(f"{path}: kind {kind!r} is none of {', '.join(Kind)}")
+    return payload
+
+
+def _require_avro(schema: Schema, path: Path) -> None:
+    """Refuse what no codec could use, before it has an id for good."""
+    try:
+        fastavro.parse_schema(copy.deepcopy(schema), _force=True)
+    except (fastavro.schema.SchemaParseException, ValueError, LookupError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path}: not an Avro schema ({type(error).__name__}: {error})"
+        ) from error
+
+
 def _read_avsc(path: Path) -> dict[str, Any]:
     try:
-        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigurationError(f"{path}: not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
     return schema

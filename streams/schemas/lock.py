@@ -2,8 +2,9 @@
 
 `lock.json` lists every writer schema version that was ever released with its id, and
 `locked/<type>.v<version>.avsc` keeps its text, so that a reader of this version still reads what
-older ones wrote. Ids start at 2³⁰, where no registry's counter meets them. An id, once locked,
-never changes; a changed schema gets the next one.
+older ones wrote. Ids start at 2³⁰, where no registry's counter meets them; those of a user's own
+folder 2²⁰ higher, clear of ours. Two folders whose types meet on one log need a `first_id` each.
+An id, once locked, never changes; a changed schema gets the next one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from streams.errors import ConfigurationError
 from streams.schemas.writer_schema import fingerprint
 
 FIRST_ID: Final = 1 << 30
+"""The first id of the schemas that ship with the package; its lock says so."""
+USERS_FIRST_ID: Final = FIRST_ID + (1 << 20)
+"""Where a user's own folder begins, unless its lock says otherwise."""
 LOCK_FILE: Final = "lock.json"
 LOCKED_FOLDER: Final = "locked"
 
@@ -40,7 +44,7 @@ class LockedSchema(msgspec.Struct, frozen=True):
 class Lock(msgspec.Struct, frozen=True):
     """All released versions, in the order of their ids."""
 
-    first_id: int = FIRST_ID
+    first_id: int = USERS_FIRST_ID
     schemas: tuple[LockedSchema, ...] = ()
 
     def latest(self, type_name: str) -> LockedSchema | None:

@@ -9,7 +9,7 @@ import pytest
 
 from streams.errors import ConfigurationError
 from streams.schemas.catalogue import Catalogue, builtin_folder, update_lock
-from streams.schemas.lock import FIRST_ID, read_lock
+from streams.schemas.lock import FIRST_ID, USERS_FIRST_ID, read_lock
 
 NOTE = {
     "type": "record",
@@ -38,14 +38,38 @@ def test_ids_begin_where_no_registry_reaches() -> None:
 
 
 def test_a_users_folder_has_ids_of_its_own(tmp_path: Path) -> None:
-    """A second folder whose ids meet the built-in ones is refused; another first id is taken."""
+    """From scratch it is clear of ours; a first id of one's own choice is taken too."""
     write_note(tmp_path)
     update_lock(tmp_path)
-    with pytest.raises(ConfigurationError, match="first_id"):
-        Catalogue.load(tmp_path)
+    assert Catalogue.load(tmp_path).type("users.Note").schema_id == USERS_FIRST_ID
     (tmp_path / "lock.json").write_text('{"first_id": 1200000000}')
     update_lock(tmp_path)
     assert Catalogue.load(tmp_path).type("users.Note").schema_id == 1_200_000_000
+
+
+def test_a_folder_whose_ids_meet_ours_is_refused(tmp_path: Path) -> None:
+    write_note(tmp_path)
+    (tmp_path / "lock.json").write_text(json.dumps({"first_id": FIRST_ID}))
+    update_lock(tmp_path)
+    with pytest.raises(ConfigurationError, match="first_id"):
+        Catalogue.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fields": [{"name": "text", "type": "strin"}]},
+        {"fields": [{"name": "text"}]},
+        {"fields": None},
+        {"fields": 3},
+    ],
+)
+def test_what_is_no_avro_gets_no_id(tmp_path: Path, changes: dict[str, object]) -> None:
+    """An id is for good, so it is not given to a schema that no codec can use."""
+    write_note(tmp_path, **changes)
+    with pytest.raises(ConfigurationError, match=r"Note\.avsc: not an Avro schema"):
+        update_lock(tmp_path)
+    assert not (tmp_path / "lock.json").exists()
 
 
 def test_a_changed_schema_gets_the_next_id_and_the_old_one_stays(tmp_path: Path) -> None:
@@ -84,6 +108,12 @@ def test_a_locked_version_that_was_touched_is_refused(tmp_path: Path, damage: st
         ("{", "not JSON"),
         ('{"type": "record", "name": "Other", "namespace": "u", "fields": []}', "name the file"),
         ('{"type": "enum", "name": "Note", "symbols": []}', "a payload is a record"),
+        ("[]", "a payload is a record"),
+        ('{"type": "record", "namespace": "u", "fields": []}', "name the file"),
+        (
+            '{"type": "record", "name": "Note", "namespace": "u", "kind": "chat", "fields": []}',
+            "kind 'chat' is none of request",
+        ),
     ],
 )
 def test_a_bad_schema_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
