@@ -11,6 +11,7 @@ decodes on first touch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -60,6 +61,7 @@ IMPORT_SEQ: Final = "import_seq"
 """Envelope header of an imported envelope: its decimal line number in the import, from 1."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DECIMAL: Final = re.compile(r"[0-9]{1,18}")
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +121,12 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def import_seq(self) -> int | None:
-        """Place in its import, from 1; None for what was sent live."""
-        seq = self.headers.get(IMPORT_SEQ)
-        return int(seq) if seq is not None else None
+        """Place in its import, from 1; None for what was sent live.
+
+        Anybody may write to the log: a header that is no number counts as none.
+        """
+        seq = self.headers.get(IMPORT_SEQ, "")
+        return int(seq) if _DECIMAL.fullmatch(seq) else None
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -146,9 +151,14 @@ def check(envelope: Envelope) -> None:
         raise InvalidEnvelope("priority", f"{envelope.priority} is not between 1 and 5")
     if envelope.ttl_ms < 0:
         raise InvalidEnvelope("ttl_ms", f"{envelope.ttl_ms} is negative; 0 means it never expires")
-    if envelope.created_at <= 0:
+    if envelope.created_at < 0:
+        raise InvalidEnvelope("created_at", "lies before 1970")
+    if envelope.created_at == 0:
         raise InvalidEnvelope("created_at", "is not stamped (UTC microseconds since the epoch)")
     if envelope.retry_count < 0:
         raise InvalidEnvelope("retry_count", f"{envelope.retry_count} is negative")
     if "" in envelope.recipients:
         raise InvalidEnvelope("recipients", "holds an empty agent id")
+    seq = envelope.headers.get(IMPORT_SEQ)
+    if seq is not None and not _DECIMAL.fullmatch(seq):
+        raise InvalidEnvelope(f"headers.{IMPORT_SEQ}", f"{seq!r} is no decimal number below 10¹⁸")

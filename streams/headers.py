@@ -48,8 +48,8 @@ def _constants(type_name: str, kind: Kind, lane: Lane, priority: int) -> tuple[H
     name = type_name.encode()
     return (
         (TYPE, name),
-        (KIND, kind.value.encode()),
-        (LANE, lane.value.encode()),
+        (KIND, kind.encode()),
+        (LANE, lane.encode()),
         (PRIORITY, b"%d" % priority),
         (CE_SPECVERSION, b"1.0"),
         (CE_TYPE, name),

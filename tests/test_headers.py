@@ -27,6 +27,18 @@ ENVELOPE = Envelope(
 )
 
 
+def test_kind_and_lane_may_be_plain_words() -> None:
+    """A sender that writes `kind="request"` means `Kind.REQUEST`."""
+    plain = ENVELOPE.with_(kind="task_assignment", lane="system")
+    assert record_headers(plain) == record_headers(ENVELOPE)
+
+
+@pytest.mark.parametrize("seq", ["first", "", "-1", "１", "9" * 5000])
+def test_an_import_seq_that_is_no_number_counts_as_none(seq: str) -> None:
+    """Folds read it from records that anybody may have written."""
+    assert ENVELOPE.with_(headers={"import_seq": seq}).import_seq is None
+
+
 def test_the_headers_are_the_envelopes_routing_fields_and_cloudevents() -> None:
     assert dict(record_headers(ENVELOPE)) == {
         "type": b"agentlog.task.AssignTask",

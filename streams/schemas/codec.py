@@ -101,9 +101,9 @@ class Codec:
     def encode(self, envelope: Envelope) -> bytes:
         """The framed value of a stamped envelope.
 
-        Raises `InvalidEnvelope`, `UnknownType` or `InvalidPayload`; nothing is written then.
+        The fields' types are checked first, then their bounds, then the payload. Raises
+        `InvalidEnvelope`, `UnknownType` or `InvalidPayload`; nothing is written then.
         """
-        check(envelope)
         event_type = self.catalogue.type(envelope.type)
         writer = event_type.writer
         fields = msgspec.structs.asdict(envelope)
@@ -114,6 +114,7 @@ class Codec:
             _write_record(buffer, writer.prefix, writer.prefix_shape, fields)
         except _Misfit as misfit:
             raise InvalidEnvelope(misfit.path, misfit.problem) from misfit.__cause__
+        check(envelope)
         if type(payload) is StoredPayload and payload.writer.id == writer.id:
             buffer.write(payload.raw)
             return buffer.getvalue()
