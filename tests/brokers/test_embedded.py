@@ -23,6 +23,7 @@ from streams.brokers.embedded import Instance, Stopped, launch, ports, process
 from streams.brokers.embedded.instance import START_ATTEMPTS_MAX
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.brokers.embedded.state import BrokerState, ProcessId, render_state
+from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError, ConfigurationError
 
 pytestmark = pytest.mark.timeout(120)
@@ -137,6 +138,35 @@ def test_a_chosen_port_that_was_lost_costs_another_try(
     with pytest.raises(BrokerError, match="taken"):
         instance.start()
     assert len(tried) == START_ATTEMPTS_MAX
+
+
+def test_a_broker_whose_starter_was_killed_is_found_and_stopped(instance: Instance) -> None:
+    """Between the start of its process and its first answer, as a CI's time limit would."""
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(instance.folder)])
+    try:
+        assert _wait(lambda: instance.find() is not None, timeout_s=60)
+    finally:
+        starter.kill()
+        starter.wait()
+    orphan = instance.find()
+    assert orphan is not None
+    assert _wait(
+        lambda: describe_cluster(orphan.bootstrap_servers, timeout_s=1) is not None, timeout_s=90
+    )
+    started = instance.start()
+    assert started.found
+    assert started.state.processes == orphan.processes
+    assert instance.stop() is Stopped.CLEAN
+
+
+STARTER = """
+import sys
+import time
+from pathlib import Path
+from streams.brokers.embedded import Instance, launch
+launch._wait_ready = lambda *_: time.sleep(120)
+Instance(Path(sys.argv[1])).start()
+"""
 
 
 def test_a_broker_that_dies_at_start_says_why_and_leaves_nothing(instance: Instance) -> None:

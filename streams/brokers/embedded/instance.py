@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from streams.brokers.embedded import java, launch, ports, process
@@ -28,7 +29,7 @@ from streams.brokers.embedded.disk import data_home, disk_errors, locked
 from streams.brokers.embedded.jars import Progress
 from streams.brokers.embedded.lock import load_lock
 from streams.brokers.embedded.node import ClusterLayout, Node
-from streams.brokers.embedded.state import BrokerState, parse_state, render_state
+from streams.brokers.embedded.state import BrokerState, ProcessId, parse_state, render_state
 from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError, ConfigurationError
 
@@ -110,17 +111,9 @@ class Instance:
                 state = self._settled()
                 if state is not None:
                     return self._found(state, port, keep)
-                layout, running = self._launch(
-                    jars or java.kafka_jars(progress=progress), port, nodes, guarded
+                state, running = self._launch(
+                    jars or java.kafka_jars(progress=progress), port, nodes, guarded, keep
                 )
-                state = BrokerState(
-                    kafka_version=load_lock().kafka_version,
-                    nodes=layout.nodes,
-                    processes=running.processes,
-                    started_at=datetime.now(UTC),
-                    keep=keep,
-                )
-                self._write(state)
         return Started(state, found=False, running=running)
 
     def stop(self) -> Stopped:
@@ -163,6 +156,20 @@ class Instance:
         draft.write_text(render_state(state), encoding="utf-8")
         draft.replace(self._state_file)
 
+    def _note(
+        self, layout: ClusterLayout, keep: bool, processes: tuple[ProcessId, ...]
+    ) -> BrokerState:
+        """Write down what was started just now."""
+        state = BrokerState(
+            kafka_version=load_lock().kafka_version,
+            nodes=layout.nodes,
+            processes=processes,
+            started_at=datetime.now(UTC),
+            keep=keep,
+        )
+        self._write(state)
+        return state
+
     def _settled(self) -> BrokerState | None:
         """The running broker if it answers; None once it is gone.
 
@@ -195,15 +202,17 @@ class Instance:
         return Started(state, found=True, running=launch.Running(state.processes, []))
 
     def _launch(
-        self, jars: Path, port: int | None, nodes: int, guarded: launch.Guarded | None
-    ) -> tuple[ClusterLayout, launch.Running]:
+        self, jars: Path, port: int | None, nodes: int, guarded: launch.Guarded | None, keep: bool
+    ) -> tuple[BrokerState, launch.Running]:
         last = self.last_run()
         remembered: tuple[Node, ...] = last.nodes if last else ()
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             chosen = ports.assign_ports(nodes, first_port=port, last_run=remembered)
             layout = ClusterLayout(self.folder, tuple(chosen))
             try:
-                return layout, launch.launch(layout, jars, guarded)
+                note = partial(self._note, layout, keep)
+                running = launch.launch(layout, jars, guarded, note)
+                return note(running.processes), running
             except launch.PortTaken:
                 remembered = ()
                 if port is not None or attempt == START_ATTEMPTS_MAX:
