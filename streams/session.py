@@ -1,8 +1,10 @@
 """Sessions: what a process works with, composed from its settings.
 
-session = connect()
-async with session.publisher("agent-1") as publisher:
-await publisher.publish(Envelope(type="agentlog.Json", payload={"json": "{}"}))
+    session = connect()
+    async with session.publisher("agent-1") as publisher:
+        await publisher.publish(Envelope(type="agentlog.Json", payload={"json": "{}"}))
+
+`connect` starts the embedded Kafka where no other is named.
 """
 
 from __future__ import annotations

@@ -18,16 +18,19 @@ _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 def _namespace(value: str) -> str:
     if not _NAMESPACE.fullmatch(value):
-        raise ValueError(
-            f"namespace {value!r} must be 1 to 63 of a-z, 0-9 and '-', and start with neither '-'"
-        )
+        raise ValueError(f"namespace {value!r} must be 1 to 63 of a-z, 0-9 and '-', not '-' first")
     return value
 
 
 class Settings(BaseSettings):
-    """One process's settings. Environment variables win over defaults, arguments over both."""
+    """One process's settings. Environment variables win over defaults, arguments over both.
 
-    model_config = SettingsConfigDict(env_prefix="AGENTLOG_", extra="ignore", frozen=True)
+    A variable that is empty counts as unset.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="AGENTLOG_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     namespace: Annotated[str, AfterValidator(_namespace)] = "agentlog"
     """Prefix of every topic, group and transactional id, so that fleets can share one cluster."""

@@ -107,7 +107,8 @@ def _bad_type(message: Any) -> tuple[str, ...]:
     gone = tuple(missing(field) for field in _REQUIRED if message.get(field) in (None, ""))
     if message.get("type") in (None, ""):
         return gone
-    return (*gone, f"Invalid message type: {message['type']}")
+    said = str(message["type"])
+    return (*gone, f"Invalid message type: {said[:SHOWN_MAX]}{'…' * (len(said) > SHOWN_MAX)}")
 
 
 _BRANCHES: Final = ("constrained-", "function-", "list[", "dict[")

@@ -161,6 +161,7 @@ def test_s3_03_headers_out_of_bounds(headers: dict[str, Any], text: str) -> None
         (message(payload=...), "Missing required field: payload"),
         (message(type="gossip"), "Invalid message type: gossip"),
         (message(type="unknown"), "Invalid message type: unknown"),
+        (message(type="x" * 10_000), f"Invalid message type: {'x' * 60}…"),
         (
             {},
             "Missing required field: to; Missing required field: type; "
