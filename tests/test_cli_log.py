@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
-from streams.topics import TOPICS
+from streams.kafka.admin import TopicAdmin
+from streams.topics import TOPICS, Namespace
 
 
 class Ran(NamedTuple):
@@ -126,6 +128,17 @@ def test_topics_are_planned_applied_and_then_as_they_should_be(
             "extra": [],
         },
     )
+
+
+def test_a_plan_that_is_refused_is_shown_and_nothing_is_done(
+    agentlog: Run, kafka: str, namespace: str
+) -> None:
+    few = {"events": structs.replace(TOPICS["events"], partitions=4)}
+    TopicAdmin(kafka).provision(Namespace(namespace), few)
+    done = agentlog("topics", "apply", "--yes", "--json")
+    assert done.code == 2
+    assert (done.document["applied"], len(done.document["refusals"])) == (False, 1)
+    assert len(TopicAdmin(kafka).topics(Namespace(namespace))) == 1
 
 
 def test_topics_list_needs_no_broker(agentlog: Run) -> None:
