@@ -31,7 +31,9 @@ from streams.topics import Namespace
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """A longer line is cut off, so it is no message."""
 CHUNK: Final = 2_000
-"""Envelopes handed to the publisher at a time."""
+"""Envelopes handed to the publisher at a time, at most."""
+CHUNK_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of lines, held meanwhile, after which a chunk is handed over with fewer."""
 
 _SPOOL_BYTES_MAX: Final = 16 * 1024 * 1024
 _PROGRESS_EVERY: Final = 500
@@ -245,15 +247,16 @@ class Importer:
         return present
 
     async def _publish(self, source: Source, origin: str, wanted: set[int]) -> None:
-        done = 0
+        done = size = 0
         chunk: list[Envelope] = []
         for number, line in source.lines():
             if number in wanted:
                 chunk.append(imported(line, number, origin))
-            if len(chunk) >= CHUNK:
+                size += len(line)
+            if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
                 await self._publisher.publish_many(chunk)
                 done += len(chunk)
-                chunk = []
+                chunk, size = [], 0
                 self._progress(Phase.PUBLISH, done, len(wanted))
         if chunk:
             await self._publisher.publish_many(chunk)

@@ -92,6 +92,22 @@ async def run(source: Source, *present: str, **options: Any) -> tuple[ImportResu
     return await importer(where).run(source, **options), where
 
 
+async def test_what_is_held_of_a_file_of_large_lines_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk ends by bytes as well as by count."""
+    monkeypatch.setattr("streams.imports.CHUNK_BYTES", 1_000)
+    chunks: list[int] = []
+
+    class Counting(Collected):
+        async def publish_many(self, envelopes: Iterable[Envelope]) -> None:
+            chunks.append(len(list(envelopes)))
+
+    large = [message(n, payload={"text": "x" * 600}) for n in range(1, 8)]
+    await importer(Counting()).run(write(tmp_path / "f.jsonl", *large))
+    assert chunks == [2, 2, 2, 1]
+
+
 async def test_every_bad_line_has_its_number_and_reason_and_good_ones_go(tmp_path: Path) -> None:
     source = write(
         tmp_path / "f.jsonl",
