@@ -15,7 +15,7 @@
     ├── BrokerError                  no Kafka to talk to, or it could not be started
     ├── LogError                     the log does not hold what it must (a gap, a removed position)
     ├── NotDigestible                a state holds what has no canonical form (streams.digest)
-    ├── HandlerFailed                a handler raised; its record stays uncommitted (consumers.worker)
+    ├── HandlerFailed                a handler raised; its record stays uncommitted
     └── ProofFailed                  what was rebuilt is not what ran
 
 The class decides what happens to a record, never the text. Every message names the thing and the

@@ -36,7 +36,7 @@ def random_suffix(rng: random.Random) -> str:
 def derived_id(
     appended_at_ms: int, topic: str, partition: int, position: int, handler: str, n: int
 ) -> str:
-    """The id of the n-th output (from 0) of one handler on one record.
+    """The id of the n-th output (from 0) of one handler (`<app>:<name>`) on one record.
 
     Its milliseconds are the source record's append time; its suffix is the first nine base-36
     digits of SHA-256 over (topic, partition, position, handler, n).

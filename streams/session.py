@@ -45,6 +45,7 @@ class Session:
             self.codec,
             sender=sender,
             pending_max=self.settings.publish_pending_max,
+            pending_bytes_max=self.settings.publish_pending_bytes_max,
             record_bytes_max=self.settings.record_bytes_max,
         )
 

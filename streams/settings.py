@@ -50,5 +50,8 @@ class Settings(BaseSettings):
     publish_pending_max: int = Field(default=10_000, gt=0)
     """Records a publisher holds unacknowledged before `publish` waits (back-pressure)."""
 
+    publish_pending_bytes_max: int = Field(default=32 * 1024 * 1024, gt=0)
+    """Bytes of unacknowledged values before `publish` waits, too."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Level of the structured log on stderr."""

@@ -16,7 +16,6 @@ from consumers.cli.output import emit, stderr
 from consumers.cli.session import connect, provide_topics
 from streams.errors import ProofFailed
 from streams.imports import Importer, ImportResult, Phase, Progress, Source
-from streams.kafka.publisher import Publisher
 from streams.kafka.reader import KafkaLogReader
 from streams.outgoing import Outbox
 from streams.ports import SystemClock
@@ -84,13 +83,7 @@ async def _import(
         namespace=namespace,
     )
     with KafkaLogReader(session.bootstrap_servers) as reader:
-        async with Publisher(
-            session.bootstrap_servers,
-            namespace,
-            codec,
-            pending_max=settings.publish_pending_max,
-            record_bytes_max=settings.record_bytes_max,
-        ) as publisher:
+        async with session.publisher() as publisher:
             importer = Importer(publisher, outbox, reader, namespace, progress=progress)
             return await importer.run(source, name=name, strict=strict)
 

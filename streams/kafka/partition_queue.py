@@ -30,13 +30,15 @@ class Batch:
     `base` fails with what Kafka said, or `TimeoutError` where it said nothing in time.
     """
 
-    __slots__ = ("_waiters", "base", "builder", "count", "deadline", "partition")
+    __slots__ = ("_waiters", "base", "builder", "count", "deadline", "partition", "size")
 
     def __init__(self, builder: Any, partition: Partition, base: asyncio.Future[int]) -> None:
         self.builder = builder
         self.partition = partition
         self.base = base
         self.count = 0
+        self.size = 0
+        """Bytes of its records' values, uncompressed."""
         self.deadline: asyncio.TimerHandle | None = None
         self._waiters: list[tuple[asyncio.Future[int], int]] = []
 
@@ -46,6 +48,7 @@ class Batch:
             return None
         index = self.count
         self.count = index + 1
+        self.size += len(value)
         return index
 
     def waiter(self, index: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[int]:
@@ -82,7 +85,7 @@ class PartitionQueue:
         *,
         linger_s: float,
         delivery_timeout_s: float,
-        on_settled: Callable[[int], None],
+        on_settled: Callable[[int, int], None],
     ) -> None:
         self._producer = producer
         self._partition = partition
@@ -198,7 +201,8 @@ class PartitionQueue:
     def _settled(self, batch: Batch) -> None:
         if batch.deadline is not None:
             batch.deadline.cancel()
-        self._on_settled(batch.count)
+        batch.builder = None  # who still waits for its places needs no bytes
+        self._on_settled(batch.count, batch.size)
 
 
 def is_retriable(error: BaseException) -> bool:

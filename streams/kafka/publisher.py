@@ -2,7 +2,7 @@
 
 Idempotent, acks=all, lz4, murmur2. An envelope is stamped, checked, encoded and routed before
 anything of it is sent; then its records join their partitions' batches. What is not acknowledged
-yet is bounded by `pending_max` records: past that, `publish` waits.
+yet is bounded by `pending_max` records and `pending_bytes_max`: past either, `publish` waits.
 
 It never creates topics: a missing one is an error that names `agentlog topics apply`.
 """
@@ -33,6 +33,8 @@ from streams.topics import SCHEMAS, Namespace
 
 PENDING_MAX: Final = 10_000
 """Records unacknowledged before `publish` waits."""
+PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Bytes of their values before it waits too (Java's `buffer.memory`)."""
 RECORD_BYTES_MAX: Final = 1_000_000
 DELIVERY_TIMEOUT_MS: Final = 120_000
 """Milliseconds after which an unacknowledged record is reported as such (as in Java's client)."""
@@ -80,6 +82,7 @@ class Publisher:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         pending_max: int = PENDING_MAX,
+        pending_bytes_max: int = PENDING_BYTES_MAX,
         record_bytes_max: int = RECORD_BYTES_MAX,
         linger_ms: float = LINGER_MS,
         delivery_timeout_ms: int = DELIVERY_TIMEOUT_MS,
@@ -102,7 +105,7 @@ class Publisher:
         self._announced: set[int] = set()
         self._learning = asyncio.Lock()
         self._announcing = asyncio.Lock()
-        self._pending = Pending(pending_max)
+        self._pending = Pending(pending_max, pending_bytes_max)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -204,8 +207,8 @@ class Publisher:
             await self._room(envelope_id, routes[0].topic)
         if self._producer is None:
             raise self._closed(envelope_id, routes[0].topic)
-        self._pending.add(len(routes))
         value, headers, topics = outgoing.value, outgoing.headers, self._topics
+        self._pending.add(len(routes), len(routes) * len(value))
         return envelope_id, [
             topics[topic].queue(key).append(key, value, headers) for topic, key in routes
         ]
@@ -238,7 +241,7 @@ class Publisher:
             if self._producer is None:
                 raise self._closed(envelope_id, SCHEMAS)
             key, value = schema_record(event_type.writer)
-            self._pending.add(1)
+            self._pending.add(1, len(value))
             batch, index = self._topics[SCHEMAS].queue(key).append(key, value, [])
             try:
                 await batch.waiter(index, asyncio.get_running_loop())

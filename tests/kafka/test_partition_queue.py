@@ -44,7 +44,7 @@ async def test_a_batch_past_its_deadline_takes_nothing_more() -> None:
     """Whoever joined it would wait for ever: its waiters have been told already."""
     producer, settled = SilentProducer(), 0
 
-    def on_settled(count: int) -> None:
+    def on_settled(count: int, _size: int) -> None:
         nonlocal settled
         settled += count
 

@@ -348,7 +348,7 @@ async def test_waiting_for_room_ends_in_time(kafka: str, topics: Namespace) -> N
         kafka, topics, CODEC, sender="s", pending_max=1, delivery_timeout_ms=500
     ) as publisher:
         await publisher.publish(request("a"))
-        publisher._pending.add(1)
+        publisher._pending.add(1, 1)
         with pytest.raises(PublishError, match="1 records before it") as caught:
             await publisher.publish(request("a"))
         assert caught.value.retriable
