@@ -33,7 +33,8 @@ class Handler(msgspec.Struct, frozen=True):
     """One async function for one payload type, or for every type."""
 
     name: str
-    """Part of its outputs' ids and of the idempotency key: renaming it makes other ids."""
+    """With the app's name part of its outputs' ids and of the idempotency key: renaming either
+    makes other ids."""
     type: str
     """Full payload type name, or `*`."""
     function: HandlerFunction

@@ -3,7 +3,8 @@
 1. Read the group's journal up to its end now. It says how each record ended and up to where.
 2. Read the source topics: the journal must tile them (`consumers.journal.tiling`).
 3. Read the topics that outputs may be on: nothing lost, duplicated or reordered
-   (`consumers.journal.outputs`).
+   (`consumers.journal.outputs`). An output is the group's if a process run wrote it that its
+   journal names: other groups may answer the same records.
 
 The journal's end is taken first and the others after it, so whatever a journal record speaks of
 is below the ends that are read. Everything is read committed; nothing needs the group to be idle.
@@ -12,7 +13,8 @@ is below the ends that are read. Everything is read committed; nothing needs the
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -45,7 +47,7 @@ class GroupAudit(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     """Accepted and not finished yet."""
     outputs: int
-    """Records on the log that handlers published."""
+    """Records on the log that its handlers published."""
     lost: int
     """Records without an outcome below the committed position, and expected outputs not there."""
     duplicated: int
@@ -64,7 +66,7 @@ class GroupAudit(msgspec.Struct, frozen=True, kw_only=True):
         return tiles and not (self.lost or self.duplicated or self.reordered)
 
 
-class _Books:
+class GroupBooks:
     """What the journal says about one group."""
 
     def __init__(self) -> None:
@@ -101,13 +103,16 @@ def _start(run: range) -> int:
     return run.start
 
 
-def read_books(reader: LogReader, codec: Codec, namespace: Namespace) -> dict[str, _Books]:
+def read_books(reader: LogReader, codec: Codec, namespace: Namespace) -> dict[str, GroupBooks]:
     """The journal up to now, by group's full name."""
-    books: dict[str, _Books] = {}
+    books: dict[str, GroupBooks] = {}
     for record in _records(reader, [namespace.topic(JOURNAL)]):
-        envelope = codec.decode(record.value, record.headers)
-        if envelope.type == OUTCOMES_RECORDED:
-            books.setdefault(envelope.payload["group"], _Books()).add(envelope)
+        try:
+            envelope = codec.decode(record.value, record.headers)
+            if envelope.type == OUTCOMES_RECORDED:
+                books.setdefault(envelope.payload["group"], GroupBooks()).add(envelope)
+        except DecodeError:
+            continue  # not ours; if it ever was, the commits around it do not chain
     return books
 
 
@@ -129,7 +134,7 @@ def audit(
     sources = [namespace.topic(topic) for topic in topics]
     if group is not None:
         full = namespace.group(group)
-        books = {full: books.get(full, _Books())}
+        books = {full: books.get(full, GroupBooks())}
     return [
         _audit_group(reader, codec, namespace, name, found, sources, expect)
         for name, found in sorted(books.items())
@@ -141,27 +146,34 @@ def _audit_group(
     codec: Codec,
     namespace: Namespace,
     group: str,
-    books: _Books,
+    books: GroupBooks,
     topics: list[str],
     expect: Expectation | None,
 ) -> GroupAudit:
     topics = topics or sorted({source.topic for source in books.tilings})
     check = OutputCheck(expect)
-    visible: dict[Partition, list[int]] = {}
-    for record in _records(reader, topics):
-        visible.setdefault(record.source, []).append(record.position)
-        if books.handled_at(record.source, record.position):
-            check.add_source(record, codec.decode(record.value, record.headers))
+
+    def positions(records: Iterable[Record]) -> Iterator[int]:
+        for record in records:
+            if books.handled_at(record.source, record.position):
+                check.add_source(record, codec.decode(record.value, record.headers))
+            yield record.position
+
+    told = dict(books.tilings)
+    tilings = {
+        source: told.pop(source, Tiling()).check(positions(records))
+        for source, records in _partitions(reader, topics)
+    }
+    for source, tiling in told.items():  # the journal speaks of what the group does not read
+        tilings[source] = tiling.check(())
     for record in _records(reader, [namespace.topic(topic) for topic in OUTPUT_TOPICS]):
         try:
-            check.add_output(record, codec.decode(record.value, record.headers))
+            envelope = codec.decode(record.value, record.headers)
         except DecodeError:
             continue  # no handler's: those were encoded by us
+        if envelope.writer in books.work_by_run:
+            check.add_output(record, envelope)
     check.finish()
-    tilings = {
-        source: books.tilings.get(source, Tiling()).check(visible.get(source, ()))
-        for source in sorted(books.tilings.keys() | visible.keys())
-    }
     outcomes: dict[str, int] = {}
     for result in tilings.values():
         for outcome, count in result.outcomes.items():
@@ -182,12 +194,18 @@ def _audit_group(
     )
 
 
-def _records(reader: LogReader, topics: Iterable[str]) -> Iterator[Record]:
+def _records(reader: LogReader, topics: Sequence[str]) -> Iterator[Record]:
     """Every visible record of these topics up to now, partition by partition."""
-    names = list(topics)
-    if not names:
+    for _, records in _partitions(reader, topics):
+        yield from records
+
+
+def _partitions(
+    reader: LogReader, topics: Sequence[str]
+) -> Iterator[tuple[Partition, Iterator[Record]]]:
+    """Each partition of these topics, with its visible records up to now."""
+    if not topics:
         return
-    starts = reader.starts(names)
-    for source, end in reader.ends(names):
-        for batch in reader.read(source, starts[source], end):
-            yield from batch
+    starts = reader.starts(topics)
+    for source, end in reader.ends(topics):
+        yield source, chain.from_iterable(reader.read(source, starts[source], end))

@@ -48,11 +48,14 @@ class Outbox:
         clock: Clock,
         *,
         app_name: str,
+        writer: str | None = None,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
         self.codec = codec
         self.clock = clock
         self.app_name = app_name
+        self.writer = writer
+        """The process run that writes: the audit tells groups' outputs apart by it."""
         self.types_used: set[str] = set()
         """Payload types of all envelopes so far: their schemas must be on the log with them."""
         self._topics: dict[str, str] = {}
@@ -153,8 +156,15 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every run of this handler on this envelope: for effects outside the log."""
-        return f"{self.envelope.id}:{self.handler}"
+        """The same for every run of this handler, as this agent, on this envelope: for effects
+        outside the log.
+        """
+        return f"{self.envelope.id}:{self.agent}:{self._name}"
+
+    @property
+    def _name(self) -> str:
+        # Two groups may well name their handlers alike.
+        return f"{self._outbox.app_name}:{self.handler}"
 
     @property
     def ids(self) -> dict[str, Any]:
@@ -196,7 +206,7 @@ class Context:
                 record.topic,
                 record.partition,
                 record.position,
-                self.handler,
+                self._name,
                 self._published,
             ),
             kind=outbox.kind_of(envelope),
@@ -204,6 +214,7 @@ class Context:
             causation_id=source.id,
             correlation_id=envelope.correlation_id or source.correlation_id or source.id,
             created_at=outbox.clock.now_us(),
+            writer=outbox.writer,
         )
         self.outputs += outbox.records(stamped)
         self._published += 1

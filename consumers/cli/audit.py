@@ -10,7 +10,7 @@ from rich.table import Table
 
 from consumers.audit import GroupAudit
 from consumers.audit import audit as audit_groups
-from consumers.cli.output import emit, stdout
+from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.session import connect
 from streams.errors import ConfigurationError, ProofFailed
 from streams.kafka.reader import KafkaLogReader
@@ -36,8 +36,10 @@ def audit(
         )
     if json_:
         emit({"clean": all(one.clean for one in results), "groups": results})
-    else:
+    elif results:
         stdout.print(_table(results))
+    else:
+        stderr.print(f"no group has settled anything in namespace {session.namespace.name} yet")
     problems = [problem for one in results for problem in problems_of(one)]
     if problems:
         raise ProofFailed("; ".join(problems))

@@ -3,9 +3,10 @@
 An output is an envelope that a handler published while it ran on a source record. It is known by
 its derived id: `causation_id` is the source's id, and the milliseconds in its own id are the
 source record's append time. (Where one id is on several source records, one per recipient, these
-milliseconds tell which one it was; if not even they can, order is not judged.)
+milliseconds tell which one it was; if not even they can, those records are one cause together,
+whose outputs are counted and whose order is not judged.)
 
-- *Lost*: a handled record whose outputs an expectation asks for, and that are not on the log.
+- *Lost*: an output that an expectation asks for, and that is not on the log.
 - *Duplicated*: an output's id that is on the log twice under one topic and key (an envelope to
   several recipients is on it once for each), or more outputs of a type than are expected.
 - *Reordered*: along an output partition, the outputs of one source key must have source positions
@@ -15,7 +16,7 @@ milliseconds tell which one it was; if not even they can, order is not judged.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -42,12 +43,23 @@ class OutputFinding(msgspec.Struct, frozen=True):
     detail: str
 
 
-class _Source(msgspec.Struct, frozen=True):
-    partition: Partition
-    position: int
-    key: bytes | None
-    appended_at: str
-    expected: Mapping[str, int]
+class _Cause:
+    """A source record (or several with one id and one append time), and what came of it."""
+
+    __slots__ = ("expected", "found", "ids", "key", "partition", "position", "shared")
+
+    def __init__(self, record: Record) -> None:
+        self.partition = record.source
+        self.position = record.position
+        self.key = record.key
+        self.shared = False
+        """Whether it is several records; then the first names them."""
+        self.expected: Counter[str] = Counter()
+        self.found: Counter[str] = Counter()
+        self.ids: set[str] = set()
+
+    def __str__(self) -> str:
+        return f"{self.partition}@{self.position}"
 
 
 class OutputCheck:
@@ -63,66 +75,65 @@ class OutputCheck:
         self.outputs = 0
         self.findings: list[OutputFinding] = []
         self._expect = expect
-        self._sources: dict[str, list[_Source]] = {}
-        self._seen: Counter[tuple[str, bytes | None, str]] = Counter()
-        self._counted: set[str] = set()
-        self._caused: Counter[tuple[Partition, int, str]] = Counter()
+        self._causes: dict[tuple[str, str], _Cause] = {}
+        self._seen: set[tuple[str, bytes | None, str]] = set()
         self._last: dict[tuple[Partition, Partition, bytes | None], int] = {}
 
     def add_source(self, record: Record, envelope: Envelope) -> None:
         """A record that was handled."""
-        expected = self._expect(envelope) if self._expect is not None else {}
-        source = _Source(
-            record.source, record.position, record.key, f"{record.appended_at_ms:013d}", expected
-        )
-        self._sources.setdefault(envelope.id, []).append(source)
+        known_by = (envelope.id, f"{record.appended_at_ms:013d}")
+        cause = self._causes.get(known_by)
+        if cause is None:
+            cause = self._causes[known_by] = _Cause(record)
+        else:
+            cause.shared = True
+        if self._expect is not None:
+            cause.expected.update(self._expect(envelope))
 
     def add_output(self, record: Record, envelope: Envelope) -> None:
         """Any record of the output topics; what no source caused is passed over."""
-        caused_by = self._sources.get(envelope.causation_id or "", ())
-        sources = [one for one in caused_by if one.appended_at == envelope.id[_MS]]
-        if not sources:
+        cause = self._causes.get((envelope.causation_id or "", envelope.id[_MS]))
+        if cause is None:
             return
         self.outputs += 1
         copy = (record.topic, record.key, envelope.id)
-        self._seen[copy] += 1
-        if self._seen[copy] > 1:
+        if copy in self._seen:
             self.duplicated += 1
-            self._find("duplicated", str(record), f"{envelope.id} is there for the second time")
+            self._find("duplicated", str(record), f"{envelope.id} is there once more")
             return
-        if len(sources) > 1:
-            return
-        source = sources[0]
-        if envelope.id not in self._counted:
-            self._counted.add(envelope.id)
-            self._caused[source.partition, source.position, envelope.type] += 1
-        along = (record.source, source.partition, source.key)
-        if source.position < self._last.get(along, -1):
+        self._seen.add(copy)
+        if envelope.id not in cause.ids:
+            cause.ids.add(envelope.id)
+            cause.found[envelope.type] += 1
+        if not cause.shared:
+            self._check_order(record, envelope, cause)
+
+    def _check_order(self, record: Record, envelope: Envelope, cause: _Cause) -> None:
+        along = (record.source, cause.partition, cause.key)
+        last = self._last.get(along, -1)
+        if cause.position < last:
             self.reordered += 1
             self._find(
                 "reordered",
                 str(record),
-                f"{envelope.id} of {source.partition}@{source.position} comes after an output of "
-                f"{source.partition}@{self._last[along]}, same key",
+                f"{envelope.id} of {cause} comes after an output of {cause.partition}@{last}, "
+                "same key",
             )
-        self._last[along] = max(source.position, self._last.get(along, -1))
+        self._last[along] = max(cause.position, last)
 
     def finish(self) -> None:
         """All is given: compare with what was expected."""
-        for source in self._every_source():
-            where = f"{source.partition}@{source.position}"
-            for type_name, wanted in source.expected.items():
-                found = self._caused[source.partition, source.position, type_name]
+        for cause in self._causes.values():
+            for type_name, wanted in cause.expected.items():
+                found = cause.found[type_name]
                 if found < wanted:
                     self.lost += wanted - found
-                    self._find("lost", where, f"caused {found} of {wanted} {type_name}")
+                    self._find("lost", str(cause), f"caused {found} of {wanted} {type_name}")
                 elif found > wanted:
                     self.duplicated += found - wanted
-                    self._find("duplicated", where, f"caused {found}, not {wanted}, {type_name}")
-
-    def _every_source(self) -> Iterable[_Source]:
-        for sources in self._sources.values():
-            yield from sources
+                    self._find(
+                        "duplicated", str(cause), f"caused {found}, not {wanted}, {type_name}"
+                    )
 
     def _find(
         self, kind: Literal["lost", "duplicated", "reordered"], record: str, detail: str

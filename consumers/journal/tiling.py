@@ -2,10 +2,11 @@
 
 For one group and one source partition, over all its journal records together:
 
-1. the commits chain: each `prefix_from` is the `prefix_to` before it, from where the group began;
+1. the commits chain: each `prefix_from` is the `prefix_to` before it;
 2. no position is in two sets (an overlap: it ended twice);
 3. every visible position below the last `prefix_to` is in a set (a gap: nobody knows how it
-   ended), and no set holds an invisible one (a phantom).
+   ended; what lies below the first `prefix_from` was never even read), and no set holds an
+   invisible one (a phantom).
 
 So accepted = handled + expired + dead-lettered + skipped + in flight holds by proof. Each fault
 names its lowest position.
@@ -42,7 +43,7 @@ class TilingResult(msgspec.Struct, frozen=True):
     outcomes: Mapping[str, int]
     """Records by outcome."""
     accepted: int
-    """Visible records at or above `prefix_from` and below the cut."""
+    """Visible records below the cut."""
     in_flight: int
     """Of these, without an outcome at or above `prefix_to`."""
     lost: int
@@ -83,17 +84,14 @@ class Tiling:
     def check(self, visible: Iterable[int]) -> TilingResult:
         """Compare with the source's visible positions, which must come in increasing order.
 
-        Give them from where the group may have begun up to the cut.
+        Give them from the partition's first up to the cut: groups begin with the first.
         """
         runs = self._merged()
         outcomes: Counter[str] = Counter()
-        began = self._began or 0
         accepted = in_flight = lost = 0
         at = 0
         covered = runs[0][0] if runs else 0
         for position in visible:
-            if position < began:
-                continue
             accepted += 1
             while at < len(runs) and runs[at][1] <= position:
                 self._phantoms(covered, runs[at][1])
@@ -114,7 +112,7 @@ class Tiling:
             covered = runs[at][0] if at < len(runs) else 0
         faults = tuple(sorted(self._faults.values(), key=lambda fault: fault.position))
         return TilingResult(
-            began, self._prefix_to, dict(outcomes), accepted, in_flight, lost, faults
+            self._began or 0, self._prefix_to, dict(outcomes), accepted, in_flight, lost, faults
         )
 
     def _merged(self) -> list[tuple[int, int, str]]:

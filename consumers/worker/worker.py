@@ -48,6 +48,7 @@ class Worker:
             namespace,
             clock or SystemClock(),
             app_name=app.name,
+            writer=self.run_id,
             record_bytes_max=record_bytes_max,
         )
 

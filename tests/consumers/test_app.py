@@ -122,8 +122,8 @@ async def test_publish_stamps_what_the_handler_left_empty() -> None:
     ctx = context()
     first = await ctx.publish(STATUS)
     second = await ctx.publish(STATUS)
-    assert first.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 0)
-    assert second.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 1)
+    assert first.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "fleet:on_it", 0)
+    assert second.id == derived_id(1_750_000_000_000, "ns.tasks", 3, 17, "fleet:on_it", 1)
     assert (first.causation_id, first.correlation_id) == (SOURCE.id, "job")
     assert (first.created_at, first.kind, first.sender) == (NOW_US, Kind.STATUS_UPDATE, "agent-1")
     decoded = [CODEC.decode(output.value, output.headers) for output in ctx.outputs]
@@ -175,7 +175,7 @@ async def test_a_refused_envelope_leaves_no_output(wrong: Envelope, error: type[
         await ctx.publish(wrong)
     assert ctx.outputs == []
     assert (await ctx.publish(STATUS)).id == derived_id(
-        1_750_000_000_000, "ns.tasks", 3, 17, "on_it", 0
+        1_750_000_000_000, "ns.tasks", 3, 17, "fleet:on_it", 0
     )
 
 
@@ -195,7 +195,7 @@ async def test_publishing_after_the_handler_ended_is_an_error() -> None:
 
 def test_the_idempotency_key_is_stable() -> None:
     """It does not depend on the attempt or the position."""
-    assert context().idempotency_key == "msg-1700000000000-aaaaaaaaa:on_it"
+    assert context().idempotency_key == "msg-1700000000000-aaaaaaaaa:agent-1:fleet:on_it"
 
 
 def test_log_lines_carry_the_ids_of_the_run() -> None:

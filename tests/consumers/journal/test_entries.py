@@ -230,6 +230,15 @@ def test_commits_that_do_not_chain_are_found() -> None:
     assert [(one.kind, one.position) for one in result.faults] == [("broken_chain", 2)]
 
 
+def test_what_a_group_began_above_is_a_gap() -> None:
+    """Groups begin with a partition's first record: one that began higher has lost some."""
+    tiling = Tiling()
+    tiling.add(payload(2, 4, settled(2), settled(3)))
+    result = tiling.check([0, 1, 2, 3])
+    assert [(one.kind, one.position) for one in result.faults] == [("gap", 0)]
+    assert (result.accepted, result.lost) == (4, 2)
+
+
 def test_an_empty_journal_has_everything_in_flight() -> None:
     """A group that never committed has lost nothing."""
     result = Tiling().check([4, 5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +115,15 @@ def test_one_id_on_several_source_records_is_told_apart_by_append_time() -> None
     check = checked([first, second], [output(first, 0), output(second, 1)])
     assert counts(check) == (0, 0, 0)
     assert check.outputs == 2
+
+
+def test_one_id_on_source_records_of_one_moment_is_one_cause() -> None:
+    """Nothing tells their outputs apart: they are counted together, none is called lost."""
+    first, second = source(0, b"a", "same"), source(1, b"b", "same")
+    second = (msgspec.structs.replace(second[0], appended_at_ms=first[0].appended_at_ms), second[1])
+    outputs = [output(first, 0), output(second, 1)]
+    assert counts(checked([first, second], outputs)) == (0, 0, 0)
+    assert counts(checked([first, second], outputs[:1])) == (1, 0, 0)
 
 
 @given(st.permutations(range(6)))

@@ -51,7 +51,7 @@ async def test_one_output_per_input_with_derived_ids_and_a_journal_that_tiles(
             record.topic,
             record.partition,
             record.position,
-            "on_assign_task",
+            "fleet:on_assign_task",
             0,
         )
         assert (output.correlation_id, output.sender) == (source.correlation_id, "agent-9")
