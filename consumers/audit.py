@@ -76,6 +76,7 @@ class GroupBooks:
         self.work_by_run: dict[str, int] = {}
 
     def add(self, envelope: Envelope) -> None:
+        """One `OutcomesRecorded` envelope of the group's, in log order."""
         payload = envelope.payload
         source = Partition(payload["topic"], payload["partition"])
         self.tilings.setdefault(source, Tiling()).add(payload)

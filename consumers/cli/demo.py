@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
@@ -33,8 +34,9 @@ def demo(
 ) -> None:
     """Put a real history and a live fleet on real Kafka, kill a worker, and prove what is left.
 
-    Exit code 1 if any proof fails.
+    Exit code 1 if any proof fails. SIGTERM ends it as Ctrl-C does: nothing stays running.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     plan = Plan(history, workers=workers, pods=pods, jobs=jobs, seed=seed, keep=keep)
     columns = (
         TextColumn("{task.description}"),
@@ -53,3 +55,8 @@ def demo(
     if not report.ok:
         failed = ", ".join(name for name, holds in report.proofs.items() if not holds)
         raise ProofFailed(f"not proven: {failed}")
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    """Unwind: whoever started something ends it."""
+    raise SystemExit(128 + number)

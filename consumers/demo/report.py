@@ -47,6 +47,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     duplicated: int
     reordered: int
+    unhandled: int
+    """Records that the pods' messages call for, less those that the fleet handled."""
     untiled: int
     """Faults of the journal: gaps, overlaps, phantoms, broken chains."""
     redelivered: int
@@ -66,6 +68,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def proofs(self) -> dict[str, bool]:
         """Each proof by name, and whether it holds."""
         return {
+            "all work done": self.unhandled == 0,
             "nothing lost": self.lost == 0,
             "nothing duplicated": self.duplicated == 0,
             "nothing reordered": self.reordered == 0,
@@ -140,6 +143,7 @@ def _proofs(report: Report) -> Panel:
 
 def _evidence(report: Report, proof: str) -> str:
     return {
+        "all work done": f"{report.unhandled} records not handled that should have been",
         "nothing lost": f"{report.lost} lost",
         "nothing duplicated": f"{report.duplicated} on the log twice, "
         f"though {report.redelivered} handler runs were repeated",

@@ -31,6 +31,7 @@ from consumers.demo.history import HistoryImport, Imported
 from consumers.demo.idle import FleetIdle
 from consumers.demo.report import Report
 from consumers.demo.stage import Stage
+from consumers.journal import Outcome
 from consumers.live import is_caught_up
 from consumers.projections import AgentState, Metrics, Projection
 from consumers.references import load_reference
@@ -96,16 +97,15 @@ def run(plan: Plan, settings: Settings, progress: Progress) -> Report:
     with open_broker(settings, temporary=not plan.keep, progress=downloading) as broker:
         progress.update(bar, description="starting Kafka", completed=1, total=1)
         admin = TopicAdmin(broker.bootstrap_servers)
-        admin.provision(namespace)
-        with tempfile.TemporaryDirectory(prefix="agentlog-demo-") as folder:
-            director = _Director(
-                plan, broker.bootstrap_servers, namespace, Path(folder), progress, began
-            )
-            try:
-                return director.direct()
-            finally:
-                if not plan.keep and settings.bootstrap_servers is not None:
-                    admin.delete(namespace.topics())
+        try:
+            admin.provision(namespace)
+            with tempfile.TemporaryDirectory(prefix="agentlog-demo-") as folder:
+                return _Director(
+                    plan, broker.bootstrap_servers, namespace, Path(folder), progress, began
+                ).direct()
+        finally:
+            if not plan.keep and settings.bootstrap_servers is not None:
+                admin.delete(namespace.topics())
 
 
 class _Director:
@@ -298,6 +298,7 @@ class _Director:
             lost=audited.lost,
             duplicated=audited.duplicated,
             reordered=audited.reordered,
+            unhandled=work.expected - audited.outcomes.get(Outcome.HANDLED, 0),
             untiled=len(untiled),
             redelivered=ledger.redelivered(runs),
             faults=[*untiled, *(f"{one.record}: {one.detail}" for one in audited.findings)],
