@@ -18,7 +18,7 @@ import structlog
 
 from benchmarks import codec, dispatch, publish, replay, report
 from benchmarks.figures import Results
-from benchmarks.machine import LOAD_QUIET, this_machine
+from benchmarks.machine import this_machine
 from benchmarks.stage import Stage
 from streams.brokers import open_broker
 from streams.settings import Settings
@@ -46,8 +46,6 @@ def main() -> int:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     machine = this_machine()
-    if not machine.quiet:
-        _say(f"load {machine.load_before[0]:.2f} is not below {LOAD_QUIET}: expect a wide spread")
     with open_broker(Settings(), temporary=True) as broker:
         stage = Stage(bootstrap_servers=broker.bootstrap_servers, quick=asked.quick, say=_say)
         results = []

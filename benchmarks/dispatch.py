@@ -25,7 +25,7 @@ from benchmarks.stage import Stage, open_codec
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import Worker
-from consumers.worker.commit import CONFIG as TRANSACTIONS
+from consumers.worker.transactions import CONFIG as TRANSACTIONS
 from streams.envelope import Envelope
 from streams.identity import message_id
 from streams.kafka.configs import SILENT

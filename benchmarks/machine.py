@@ -22,8 +22,6 @@ LIBRARIES: Final = (
     "msgspec",
     "pyarrow",
 )
-LOAD_QUIET: Final = 1.0
-"""One-minute load average under which the machine counts as quiet."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +39,6 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     libraries: dict[str, str]
     load_before: tuple[float, float, float]
     """Over 1, 5 and 15 minutes."""
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nobody else was using it."""
-        return self.load_before[0] < LOAD_QUIET
 
 
 def this_machine() -> Machine:

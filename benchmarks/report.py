@@ -36,11 +36,7 @@ def _machine(machine: Machine) -> str:
         ("processor", f"{machine.cpu}, {machine.cores} cores"),
         ("memory", f"{machine.memory_gib} GiB"),
         ("system", machine.system),
-        (
-            "load before",
-            ", ".join(f"{load:.2f}" for load in machine.load_before)
-            + ("" if machine.quiet else " (busy: somebody else was using it)"),
-        ),
+        ("load before", ", ".join(f"{load:.2f}" for load in machine.load_before)),
         ("broker", f"Apache Kafka {machine.kafka}, embedded, one node on the same machine"),
         ("Python", machine.python),
         ("libraries", ", ".join(f"{name} {found}" for name, found in machine.libraries.items())),

@@ -39,7 +39,7 @@ from streams.topics import Namespace
 
 S = TypeVar("S")
 
-PROCESS_RECORDS_MIN: Final = {True: 500_000, False: 150_000}
+PROCESS_RECORDS_MIN: Final = {True: 1_000_000, False: 150_000}
 """Records from which processes pay, by whether the fold is columnar: they take a second to start,
 and a columnar fold does in that second what a Python fold does in four."""
 WORKERS_MAX: Final = 8
