@@ -5,8 +5,9 @@ same transaction as the states. A partition's way through a member:
 
     assigned   load its row; read on from the row's position
     folded     state in memory, ahead of the row
-    flushed    row := (state, position), if the row has not moved; every `FLUSH_S_MAX` seconds or
-               `FLUSH_RECORDS_MAX` records
+    flushed    row := (state, position), if the row has not moved; every `FLUSH_S` seconds, or as
+               seldom as keeps it below `FLUSH_SHARE_MAX` of the time (a flush writes whole states),
+               but every `FLUSH_S_MAX` seconds in any case
     fenced     the row has moved (another member took over): forget, load it again
     revoked    flush, forget
 
@@ -37,10 +38,11 @@ from streams.topics import Namespace
 
 S = TypeVar("S")
 
-FLUSH_S_MAX: Final = 0.25
-"""Seconds that a folded record waits at most before its state is stored."""
-FLUSH_RECORDS_MAX: Final = 10_000
-"""Records folded between two flushes at most."""
+FLUSH_S: Final = 0.25
+FLUSH_S_MAX: Final = 10.0
+"""Seconds that a folded record waits before its state is stored, if flushing is quick; at most."""
+FLUSH_SHARE_MAX: Final = 0.2
+"""Share of its time that a member spends on flushing."""
 BATCH_RECORDS_MAX: Final = 2_000
 QUEUED_KBYTES_MAX: Final = 16_384
 """Fetched ahead of the fold, in KiB."""
@@ -101,8 +103,9 @@ class ProjectionRunner(Generic[S]):
         self._codec = codec
         self._store = store
         self._shares: dict[Partition, _Share[S]] = {}
-        self._unflushed = 0
-        self._flush_at = 0.0
+        self._flush_at: float | None = None
+        """When to store what has moved (monotonic); None while nothing has."""
+        self._flush_took_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Fold until `stop` is set; then flush and leave the group.
@@ -155,29 +158,25 @@ class ProjectionRunner(Generic[S]):
             self._fold(source, found)
         for source, end in ends:  # after the records that came with them: an end passes those
             self._pass(source, end)
-        if self._unflushed and (
-            self._unflushed >= FLUSH_RECORDS_MAX or time.monotonic() >= self._flush_at
-        ):
+        if self._flush_at is not None and time.monotonic() >= self._flush_at:
+            began = time.monotonic()
             self._flush()
+            self._flush_took_s = time.monotonic() - began
 
     def _fold(self, source: Partition, records: list[Record]) -> None:
         share = self._shares.get(source)
         if share is None:  # fetched under an assignment that is over
             return
         share.fold.add([record for record in records if record.position >= share.position])
-        self._touch(len(records))
         self._pass(source, records[-1].position + 1)
 
     def _pass(self, source: Partition, position: int) -> None:
         share = self._shares.get(source)
         if share is not None and position > share.position:
             share.position = position
-            self._touch(1)
-
-    def _touch(self, records: int) -> None:
-        if not self._unflushed:
-            self._flush_at = time.monotonic() + FLUSH_S_MAX
-        self._unflushed += records
+            if self._flush_at is None:
+                wait_s = max(FLUSH_S, self._flush_took_s * (1 / FLUSH_SHARE_MAX - 1))
+                self._flush_at = time.monotonic() + min(wait_s, FLUSH_S_MAX)
 
     def _flush(self, sources: Iterable[Partition] | None = None) -> None:
         """Store what moved, all in one transaction; reload it if another member was faster."""
@@ -187,7 +186,7 @@ class ProjectionRunner(Generic[S]):
             if share.position != (share.stored or 0) and (sources is None or source in sources)
         }
         if sources is None:
-            self._unflushed = 0
+            self._flush_at = None
         if not moved:
             return
         changes = [

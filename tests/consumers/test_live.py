@@ -270,3 +270,56 @@ def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -
     assert state.state["a"]["sent"] == {"event": 3}
     assert state.cut.ends == {source: 3}
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("flush_s", "flushes"), [(0.001, range(110, 201)), (1.0, range(9, 12)), (20.0, range(2, 3))]
+)
+def test_flushing_takes_a_bounded_share_of_the_time(
+    flush_s: float, flushes: range, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large states are stored less often, but never left for long."""
+    now_s = 0.0
+    source = Partition("local.tasks", 0)
+
+    class Store:
+        """Takes its time."""
+
+        saves = 0
+
+        def load(self, *_: object) -> None:
+            return None
+
+        def save(self, *_: object) -> bool:
+            nonlocal now_s
+            now_s += flush_s
+            self.saves += 1
+            return True
+
+    class Trickle:
+        """Every tenth of a second the end of the partition has moved on by one."""
+
+        position = 0
+
+        def consume(self, _count: int, _timeout_s: float) -> list[Message]:
+            nonlocal now_s
+            now_s += 0.1
+            self.position += 1
+            end = KafkaError(KafkaError._PARTITION_EOF)
+            return [Message(topic=source.topic, partition=0, offset=self.position, error=end)]
+
+    monkeypatch.setattr("consumers.live.time.monotonic", lambda: now_s)
+    store = Store()
+    runner = ProjectionRunner(
+        AgentState(),
+        bootstrap_servers="",
+        namespace=Namespace("local"),
+        codec=CODEC,
+        store=store,  # type: ignore[arg-type]
+    )
+    runner._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 0})
+    runner._consumer = Trickle()  # type: ignore[assignment]
+    runner._shares[source] = runner._load(source)
+    while now_s < 50:
+        runner._step()
+    assert store.saves in flushes
