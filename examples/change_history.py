@@ -67,6 +67,8 @@ class ChangeHistory:
         """An agent finished a task: its status, its size, its cost."""
         result, agent = envelope.payload, envelope.sender
         changes = json.loads(result["result"] or "{}")
+        if not isinstance(changes, dict):  # a result may be any JSON
+            changes = {}
         metrics = result["metrics"] or {}
         count(state["by_status"], result["status"])
         count(state["insertions_by_agent"], agent, changes.get("insertions", 0))

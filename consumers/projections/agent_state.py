@@ -35,6 +35,7 @@ State = dict[str, dict[str, Any]]
 
 _COUNTS: Final = ("sent", "received", "finished", "channels")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 class AgentState(msgspec.Struct, frozen=True):
@@ -145,5 +146,6 @@ def _shown(agent: Mapping[str, Any]) -> dict[str, Any]:
 def _rfc3339(epoch_us: int) -> str | None:
     if not epoch_us:
         return None
-    instant = _EPOCH + timedelta(microseconds=epoch_us)
+    # Anybody may write to the log: a time beyond the calendar's end is shown as that end.
+    instant = _EPOCH + timedelta(microseconds=min(epoch_us, _LATEST_US))
     return instant.isoformat().replace("+00:00", "Z")

@@ -7,6 +7,7 @@ is the workers who dead-letter it.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
@@ -16,7 +17,7 @@ import msgspec
 from consumers.projections.columnar import ColumnDecoder, Rows
 from consumers.projections.filters import EVERYTHING, Filters
 from consumers.projections.projection import Projection
-from streams.errors import DecodeError
+from streams.errors import AgentlogError, DecodeError
 from streams.kafka.batches import Columns, FetchedBatch
 from streams.record import Record
 from streams.schemas import Codec
@@ -88,6 +89,8 @@ class PartitionFold(Generic[S]):
             except DecodeError as error:
                 undecodable += 1
                 first = first or f"{record}: {error}"
+            except Exception as error:
+                raise _failed(self._projection, record, error) from error
         self.tally += Tally(len(records), undecodable, self.tally.first_undecodable or first)
 
     def finish(self) -> tuple[S, Tally]:
@@ -140,6 +143,15 @@ class ColumnFold(PartitionFold[S]):
         if decoded.rest:
             places = [(batch, n) for batch, _ in held for n in range(len(batch))]
             super().add([places[i][0][places[i][1]] for i in decoded.rest])
+
+
+def _failed(projection: Projection[Any], record: Record, error: Exception) -> AgentlogError:
+    """A fold that raised, with where: its state would be wrong from there on."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return AgentlogError(
+        f"projection {projection.name} failed on {record}: {type(error).__name__}: {error} "
+        f"({at.filename}:{at.lineno})"
+    )
 
 
 def columns_of(records: Sequence[Record]) -> Columns:

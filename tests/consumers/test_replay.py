@@ -9,11 +9,14 @@ import pytest
 from consumers import replay as replay_module
 from consumers.projections import AgentState, Filters, Metrics, Projection
 from consumers.replay import replay
+from examples.change_history import ChangeHistory
 from examples.change_history import projection as change_history
+from streams.envelope import Envelope
 from streams.errors import LogError
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.moments import resolve_at
+from streams.record import Record
 from streams.schemas import Catalogue, Codec
 from streams.topics import Namespace
 from tests.consumers.test_live import CODEC, publish
@@ -111,3 +114,31 @@ def test_a_cut_of_another_log_is_refused(kafka: str, log: Namespace) -> None:
         )
         with pytest.raises(LogError, match="the log only reaches"):
             replay(projection, reader=reader, namespace=log, codec=CODEC, cut=beyond)
+
+
+def test_a_fold_that_is_not_a_function_of_the_log_shows_in_its_digest(
+    kafka: str, log: Namespace
+) -> None:
+    """What live = replayed is there to catch: a clock, a random number, a count of one's own."""
+
+    class Unsteady(ChangeHistory):
+        """Remembers something between two folds."""
+
+        runs = 0
+
+        def apply(self, state: Any, record: Record, envelope: Envelope) -> Any:
+            Unsteady.runs += 1
+            state["messages"] += Unsteady.runs
+            return super().apply(state, record, envelope)
+
+    publish(kafka, log, range(20))
+    with KafkaLogReader(kafka) as reader:
+        cut = reader.ends(log.topics(change_history.topics))
+        steady, unsteady = (
+            {
+                replay(fold, reader=reader, namespace=log, codec=CODEC, cut=cut).digest
+                for _ in range(2)
+            }
+            for fold in (change_history, Unsteady())
+        )
+    assert (len(steady), len(unsteady)) == (1, 2)
