@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -38,8 +38,8 @@ def as_process(command: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def environment(kafka: str, namespace: str) -> Iterator[Mapping[str, str]]:
-    yield {
+def environment(kafka: str, namespace: str) -> Mapping[str, str]:
+    return {
         **os.environ,
         "AGENTLOG_BOOTSTRAP_SERVERS": kafka,
         "AGENTLOG_NAMESPACE": namespace,
