@@ -87,9 +87,7 @@ class Bench:
     @contextlib.contextmanager
     def raw_producer(self) -> Iterator[Producer]:
         """A plain producer, flushed at the end."""
-        producer = Producer(
-            {"bootstrap.servers": self.servers, "partitioner": "murmur2_random"}
-        )
+        producer = Producer({"bootstrap.servers": self.servers, "partitioner": "murmur2_random"})
         yield producer
         assert producer.flush(30) == 0
 
@@ -121,9 +119,7 @@ class Bench:
             return {}  # the coordinator moves in; whoever asks will ask again
         finally:
             consumer.close()
-        return {
-            Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0
-        }
+        return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def caught_up(self, group: str, logical: str = TASKS) -> bool:
         """True once the group has committed up to the end of every partition."""

@@ -25,9 +25,7 @@ SOURCE = Partition("ns.tasks", 0)
 WORK = Transaction([Output("ns.events", b"k", b"v", [])], [("metadata", {SOURCE: 7})])
 
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True)
-ABORTABLE = KafkaError(
-    KafkaError.ILLEGAL_GENERATION, "not your partition", txn_requires_abort=True
-)
+ABORTABLE = KafkaError(KafkaError.ILLEGAL_GENERATION, "not your partition", txn_requires_abort=True)
 FATAL = KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, "fenced", fatal=True)
 
 
@@ -72,11 +70,14 @@ async def test_a_producer_is_kept_while_nothing_is_suspicious() -> None:
     """Initialised once; positions go in before the commit."""
     results, made = await committed({})
     assert results == [Committed.YES, Committed.YES]
-    one = ["begin_transaction", "produce", "poll", "send_offsets_to_transaction",
-           "commit_transaction"]
-    assert [producer.calls for producer in made] == [
-        ["init_transactions", *one, *one, "purge"]
+    one = [
+        "begin_transaction",
+        "produce",
+        "poll",
+        "send_offsets_to_transaction",
+        "commit_transaction",
     ]
+    assert [producer.calls for producer in made] == [["init_transactions", *one, *one, "purge"]]
 
 
 async def test_h01_every_abort_discards_the_producer() -> None:

@@ -58,11 +58,22 @@ async def workers(bench: Bench, processes: int, app: str = APP) -> AsyncIterator
     """`agentlog worker` with so many processes, stopped at the end."""
     code = "from consumers.cli import main; main()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code,
-        "worker", "--app", app, "--processes", str(processes), "--json",
+        sys.executable,
+        "-c",
+        code,
+        "worker",
+        "--app",
+        app,
+        "--processes",
+        str(processes),
+        "--json",
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "AGENTLOG_BOOTSTRAP_SERVERS": bench.servers,
-             "AGENTLOG_NAMESPACE": bench.namespace.name, "AGENTLOG_LOG_LEVEL": "warning"},
+        env={
+            **os.environ,
+            "AGENTLOG_BOOTSTRAP_SERVERS": bench.servers,
+            "AGENTLOG_NAMESPACE": bench.namespace.name,
+            "AGENTLOG_LOG_LEVEL": "warning",
+        },
     )
     running = Running(process)
     try:
@@ -95,8 +106,9 @@ async def test_a_worker_killed_in_the_middle_leaves_exactly_one_output_per_input
         os.kill(victim.pid, signal.SIGKILL)
         await until(lambda: _writers(bench) == 3, "another took its place", every_s=0.2)
         total = await fed()
-        await until(lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5,
-                    deadline_s=120)
+        await until(
+            lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5, deadline_s=120
+        )
         assert await running.stop() == 0
     (died,) = running.of("died")
     assert (died.pid, died.exit_code) == (victim.pid, -signal.SIGKILL)
@@ -149,8 +161,9 @@ async def test_members_that_come_and_go_lose_and_repeat_nothing(bench: Bench) ->
             await until(lambda: _writers(bench) == 3, "all worked", every_s=0.2)
         assert second.process.returncode == 0
         total = await fed()
-        await until(lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5,
-                    deadline_s=100)
+        await until(
+            lambda: bench.caught_up("pipeline"), "all committed", every_s=0.5, deadline_s=100
+        )
     assert first.process.returncode == 0
     result = audited(bench)
     assert result.clean, result.findings
@@ -193,7 +206,12 @@ async def test_a_process_that_keeps_dying_is_restarted_a_bounded_number_of_times
     code = await supervisor(events, "raise SystemExit(3)", settled).run(asyncio.Event())
     assert code == 3
     assert [event.event for event in events] == [
-        "started", "died", "started", "died", "started", "gave_up"
+        "started",
+        "died",
+        "started",
+        "died",
+        "started",
+        "gave_up",
     ]
     assert settled == [event.run_id for event in events if event.event == "started"]
 
@@ -217,7 +235,8 @@ async def test_a_process_that_does_not_drain_in_time_is_killed() -> None:
     stop.set()
     assert await task != 0
     assert [(event.event, event.exit_code) for event in events] == [
-        ("started", None), ("ended", -signal.SIGKILL)
+        ("started", None),
+        ("ended", -signal.SIGKILL),
     ]
     assert settled == [events[0].run_id]
 
