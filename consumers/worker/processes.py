@@ -95,7 +95,7 @@ class Supervisor:
             if code == 0 or stop.is_set():
                 self._tell(ProcessEvent("ended", place, process.pid, run_id, code))
                 if code != -signal.SIGTERM:  # that: told to stop before it had begun to listen
-                    self._exit_code = self._exit_code or abs(code)
+                    self._exit_code = self._exit_code or _exit_code(code)
                 if code >= 0:
                     return
             await self._after_death(
@@ -127,12 +127,17 @@ class Supervisor:
         self._quick_deaths = self._quick_deaths + 1 if lived_s < YOUNG_S else 0
         if code == USAGE or self._quick_deaths >= QUICK_DEATHS_MAX:
             self._tell(ProcessEvent("gave_up", place, pid, run_id, code))
-            self._exit_code = code if code > 0 else 1
+            self._exit_code = _exit_code(code)
             stop.set()
             return
         wait_s = restart_wait_s(self._quick_deaths)
         self._tell(ProcessEvent("died", place, pid, run_id, code, wait_s))
         await _first(stop.wait(), asyncio.sleep(wait_s, result=True))
+
+
+def _exit_code(code: int) -> int:
+    """Ours for a process that ended so: a signal's number would say something else."""
+    return code if code >= 0 else 1
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> list[Any]:
