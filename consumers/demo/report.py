@@ -143,7 +143,7 @@ def _proofs(report: Report) -> Panel:
 
 def _evidence(report: Report, proof: str) -> str:
     return {
-        "all work done": f"{report.unhandled} records not handled that should have been",
+        "all work done": f"{report.unhandled} records left unhandled",
         "nothing lost": f"{report.lost} lost",
         "nothing duplicated": f"{report.duplicated} on the log twice, "
         f"though {report.redelivered} handler runs were repeated",
