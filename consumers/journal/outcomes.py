@@ -74,3 +74,8 @@ class Settled(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = ()
     delivery_ms: int | None = None
     """Dispatch minus append time; None for what is not counted (imports, unreadable records)."""
+
+    @property
+    def outputs_size(self) -> int:
+        """Bytes of the outputs' values."""
+        return sum(len(output.value) for output in self.outputs)

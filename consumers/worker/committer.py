@@ -103,6 +103,8 @@ class Committer:
                 self._aborts = 0
                 self._announced |= types
                 self._core.committed(parts)
+                if self._core.settled_of():
+                    self._wake.set()  # a commit takes only so much, and things finished meanwhile
                 return
             if result is Committed.NO:
                 self._core.aborted(parts)

@@ -17,7 +17,10 @@ Rules
 4. After an unknown outcome (H7), the assignments in the commit are given up and reloaded: only
    the committed positions say what happened.
 5. A stopping assignment starts nothing; what waits is given up, what runs may finish and commit.
-6. A record leaves the window when its commit succeeded or its assignment was given up.
+6. A record leaves the window when its commit succeeded or its assignment was given up. Its
+   outputs are in the window with it, from when it finished.
+7. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record; the prefix that it
+   carries ends before the first that it leaves to the next one.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ from consumers.worker.tracking import PartitionTracker
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import PRIORITY
 from streams.record import Partition, Record
+
+COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Outputs of one transaction, in bytes of values: what surely fits its timeout."""
 
 _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
@@ -154,14 +160,17 @@ class Core:
         self.lanes.finish(ticket)
         if settled is not None and assignment.live:
             assignment.tracker.finish(settled.position, settled)
+            if outputs_size := settled.outputs_size:
+                assignment.size += outputs_size
+                self._release(0, -outputs_size)
 
     # --- commits -----------------------------------------------------------------------------
 
-    def settled_of(self, sources: Iterable[Partition]) -> bool:
-        """True if these partitions have results that no commit holds."""
+    def settled_of(self, sources: Iterable[Partition] | None = None) -> bool:
+        """True if these partitions (None: any) have results that no commit holds."""
         return any(
             a.returned or a.tracker.settled
-            for source in sources
+            for source in (self._by_source if sources is None else sources)
             if (a := self._by_source.get(source)) is not None
         )
 
@@ -170,14 +179,17 @@ class Core:
 
         With `also_idle`, partitions too whose prefix moved over invisible positions alone.
         """
-        parts = []
+        parts: list[CommitPart] = []
+        room = COMMIT_BYTES_MAX
         for assignment in self._by_source.values():
             tracker = assignment.tracker
             settled = assignment.returned + tracker.take_settled()
-            assignment.returned = []
-            if settled or (also_idle and tracker.prefix > tracker.committed):
+            taken, room = _as_far_as(room, settled, at_least_one=not parts)
+            assignment.returned = settled[taken:]
+            prefix = settled[taken].position if taken < len(settled) else tracker.prefix
+            if taken or (also_idle and not settled and prefix > tracker.committed):
                 commit = PartitionCommit(
-                    assignment.source, tracker.committed, tracker.prefix, settled
+                    assignment.source, tracker.committed, prefix, settled[:taken]
                 )
                 parts.append(CommitPart(assignment, commit))
         return parts
@@ -188,7 +200,7 @@ class Core:
             assignment, commit = part.assignment, part.commit
             assignment.tracker.committed = commit.prefix_to
             if assignment.live:
-                size = sum(one.size for one in commit.settled)
+                size = sum(one.size + one.outputs_size for one in commit.settled)
                 assignment.count -= len(commit.settled)
                 assignment.size -= size
                 self._release(len(commit.settled), size)
@@ -231,6 +243,15 @@ class Core:
             del self._by_token[assignment.token]
             self._release(assignment.count, assignment.size)
         self.lanes.discard(lambda delivery: not delivery.assignment.live)
+
+
+def _as_far_as(room: int, settled: Sequence[Settled], *, at_least_one: bool) -> tuple[int, int]:
+    """How many of these, from the first, have room for their outputs; and the room then left."""
+    for index, one in enumerate(settled):
+        if one.outputs_size > room and not (at_least_one and index == 0):
+            return index, 0
+        room -= one.outputs_size
+    return len(settled), max(room, 0)
 
 
 def _lane_key(source: Partition, record: Record) -> Hashable | None:

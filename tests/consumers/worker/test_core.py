@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.journal import journal_payload
-from consumers.journal.outcomes import HANDLED, Settled
+from consumers.journal.outcomes import HANDLED, Output, Settled
 from consumers.journal.tiling import Tiling
 from consumers.window import Window
+from consumers.worker import core as core_module
 from consumers.worker.core import CommitPart, Core, Delivery, record_size
 from consumers.worker.lanes import Ticket
 from streams.record import Partition, Record
@@ -278,3 +280,49 @@ def test_any_schedule_ends_every_record_once_in_order(seed: int) -> None:
     assert schedule.tiling.check(positions).faults == ()
     schedule.box.core.give_up([SOURCE])
     assert (schedule.box.window.count, schedule.box.window.size) == (0, 0)
+
+
+def test_a_commit_is_bounded_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs count towards the window and the commit; prefixes chain, nothing is left out."""
+    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 250)
+    box = Fixture()
+    box.core.assigned(1, SOURCE, 0, "meta")
+    box.deliver(1, *(record(n, b"k%d" % n) for n in range(5)))
+    held = box.window.size
+    sizes = [100, 100, 100, 400, 10]
+    while (ticket := box.core.take()) is not None:
+        one = ticket.item.record
+        output = Output("ns.events", b"k", bytes(sizes[one.position]), [])
+        settled = Settled(
+            one.position, one.appended_at_ms, record_size(one), HANDLED, "id", (output,)
+        )
+        box.core.finished(ticket, settled)
+    assert box.window.size == held + sum(sizes)
+    seen = []
+    while parts := box.core.next_commit():
+        (part,) = parts
+        commit = part.commit
+        seen.append((commit.prefix_from, commit.prefix_to, len(commit.settled)))
+        box.core.committed(parts)
+    assert seen == [(0, 2, 2), (2, 3, 1), (3, 4, 1), (4, 5, 1)]
+    assert (box.window.count, box.window.size) == (0, 0)
+
+
+def test_what_a_bounded_commit_left_goes_behind_what_an_abort_gave_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an abort the same records come again, in order."""
+    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 10)
+    box = Fixture()
+    box.core.assigned(1, SOURCE, 0, "meta")
+    box.deliver(1, record(0, b"a"), record(1, b"b"))
+    while (ticket := box.core.take()) is not None:
+        one = ticket.item.record
+        output = Output("ns.events", b"k", bytes(10), [])
+        settled = Settled(one.position, 0, record_size(one), HANDLED, "id", (output,))
+        box.core.finished(ticket, settled)
+    parts = box.core.next_commit()
+    box.core.aborted(parts)
+    (again,) = box.core.next_commit()
+    assert [one.position for one in again.commit.settled] == [0]
+    assert again.commit.prefix_to == 1
