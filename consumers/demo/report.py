@@ -109,7 +109,7 @@ def _numbers(report: Report) -> Table:
         "fleet", f"{report.live:,} envelopes live, {report.throughput_per_s:,.0f} records handled/s"
     )
     table.add_row("first envelope", f"after {report.first_envelope_s:.1f} s")
-    table.add_row("delivery", delivery)
+    table.add_row("delivery", f"{delivery}; the kill included")
     table.add_row("rebuilt", f"{report.rebuilt:,} records, {report.rebuild_per_s:,.0f}/s")
     table.add_row("in all", f"{report.total_s:.1f} s")
     return table
