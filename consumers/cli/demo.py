@@ -28,7 +28,8 @@ def demo(
     jobs: Annotated[int, typer.Option(min=50, help="Jobs that each pod gives.")] = _DEFAULTS.jobs,
     seed: Annotated[int, typer.Option(help="What the pods draw from.")] = _DEFAULTS.seed,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave Kafka up and the namespace on it, to look around.")
+        bool,
+        typer.Option("--keep", help="Leave the namespace on Kafka, to look around."),
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from rich.progress import Progress
 
 import streams
@@ -29,13 +28,12 @@ from consumers.demo import ledger, pods, proof
 from consumers.demo.figures import Work, delivery_ms, recovered_s, shares
 from consumers.demo.history import HistoryImport, Imported
 from consumers.demo.idle import FleetIdle
+from consumers.demo.rebuild import LIVE, Rebuild
 from consumers.demo.report import Report
 from consumers.demo.stage import Stage
 from consumers.journal import Outcome
 from consumers.live import is_caught_up
-from consumers.projections import AgentState, Metrics, Projection
-from consumers.references import load_reference
-from consumers.replay import Replayed, replay
+from consumers.projections import Metrics, Projection
 from consumers.state_store import LiveState, SqlStateStore, live_snapshot
 from streams.brokers import open_broker
 from streams.cuts import Cut
@@ -49,9 +47,6 @@ from streams.topics import Namespace
 
 CHECKOUT: Final = Path(streams.__file__).parent.parent
 HISTORY: Final = CHECKOUT / "tests" / "data" / "history-small.jsonl.gz"
-HISTORY_FOLD: Final = "examples.change_history:projection"
-LIVE: Final[tuple[Projection[Any], ...]] = (AgentState(), Metrics())
-"""What independent groups keep live and replay rebuilds."""
 KILL_AT: Final = 0.4
 """Share of the expected handler runs after which a worker is killed."""
 WAIT_S_MAX: Final = 120.0
@@ -71,7 +66,7 @@ class Plan:
     """Per pod."""
     seed: int = 1
     keep: bool = False
-    """Use the embedded Kafka that stays, and leave the namespace on it."""
+    """Use the embedded Kafka that keeps its data, and leave the namespace on it."""
 
     @property
     def oracle(self) -> Path:
@@ -245,19 +240,6 @@ class _Director:
 
     # --- step 5 ------------------------------------------------------------------------------
 
-    def _replayed(
-        self, projection: Projection[Any], cut: Cut | None, reader: KafkaLogReader
-    ) -> Replayed[Any]:
-        bar = self.progress.add_task(f"replaying {projection.name}", total=None)
-        return replay(
-            projection,
-            reader=reader,
-            namespace=self.namespace,
-            codec=self.codec,
-            cut=cut,
-            on_progress=lambda done, total: self.progress.update(bar, completed=done, total=total),
-        )
-
     def _report(
         self,
         imported: Imported,
@@ -265,23 +247,12 @@ class _Director:
         lives: list[LiveState[Any]],
         reader: KafkaLogReader,
     ) -> Report:
-        state, metrics = (
-            self._replayed(fold, live.cut, reader) for fold, live in zip(LIVE, lives, strict=True)
-        )
-        history_fold: Projection[Any] = load_reference(HISTORY_FOLD)
-        history = self._replayed(history_fold, None, reader)
-        differences = proof.differences(
-            msgspec.json.decode(self.plan.oracle.read_bytes()),
-            dict(history_fold.view(history.state)),
-        )
-        bar = self.progress.add_task("auditing the fleet", total=1)
-        audited = proof.audit_fleet(reader, self.codec, self.namespace)
-        self.progress.update(bar, completed=1)
+        rebuild = Rebuild(reader, self.namespace, self.codec, self.progress)
+        rebuilt = rebuild.run([live.cut for live in lives], self.plan.oracle)
+        audited = rebuilt.audited
         untiled = proof.tiling_faults(audited)
         live = lives[1].state["sent"] - imported.published
         runs = list(ledger.read(self.ledger))
-        replays = (state, metrics, history)
-        rebuilt = sum(one.records for one in replays)
         return Report(
             namespace=self.namespace.name,
             history=self.plan.history.name,
@@ -291,7 +262,7 @@ class _Director:
             first_envelope_s=round(imported.first_envelope_at - self.began, 3),
             publish_per_s=round(imported.published / imported.seconds, 1),
             throughput_per_s=round(work.expected / work.seconds, 1),
-            delivery_ms=delivery_ms(metrics.state["delivery_buckets"]),
+            delivery_ms=delivery_ms(rebuilt.metrics.state["delivery_buckets"]),
             work=shares(runs, work),
             killed_pid=work.killed,
             recovered_s=recovered_s(runs, work),
@@ -303,12 +274,12 @@ class _Director:
             redelivered=ledger.redelivered(runs),
             faults=[*untiled, *(f"{one.record}: {one.detail}" for one in audited.findings)],
             state_digest_live=digest(lives[0].state),
-            state_digest_replayed=state.digest,
+            state_digest_replayed=rebuilt.state.digest,
             metrics_digest_live=digest(lives[1].state),
-            metrics_digest_replayed=metrics.digest,
-            oracle_equal=not differences,
-            oracle_differences=differences,
-            rebuilt=rebuilt,
-            rebuild_per_s=round(rebuilt / sum(one.seconds for one in replays), 1),
+            metrics_digest_replayed=rebuilt.metrics.digest,
+            oracle_equal=not rebuilt.oracle_differences,
+            oracle_differences=rebuilt.oracle_differences,
+            rebuilt=rebuilt.records,
+            rebuild_per_s=round(rebuilt.per_s, 1),
             total_s=round(time.monotonic() - self.began, 1),
         )

@@ -1,0 +1,83 @@
+"""Step five of the demo: everything once more, from the log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.progress import Progress
+
+from consumers.audit import GroupAudit
+from consumers.demo import proof
+from consumers.projections import AgentState, Metrics, Projection
+from consumers.references import load_reference
+from consumers.replay import Replayed, replay
+from streams.cuts import Cut
+from streams.kafka.reader import KafkaLogReader
+from streams.schemas import Codec
+from streams.topics import Namespace
+
+LIVE: Final[tuple[Projection[Any], ...]] = (AgentState(), Metrics())
+"""What independent groups keep live and replay rebuilds."""
+HISTORY_FOLD: Final = "examples.change_history:projection"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What came out of the log."""
+
+    state: Replayed[Any]
+    metrics: Replayed[Any]
+    history: Replayed[Any]
+    oracle_differences: list[str]
+    """Where the history's projection is not its oracle, by path; empty if it is."""
+    audited: GroupAudit
+
+    @property
+    def records(self) -> int:
+        """Records read by the three replays."""
+        return self.state.records + self.metrics.records + self.history.records
+
+    @property
+    def per_s(self) -> float:
+        """Records per second of the three replays."""
+        return self.records / (self.state.seconds + self.metrics.seconds + self.history.seconds)
+
+
+class Rebuild:
+    """Replays and audits one namespace, with a progress bar each."""
+
+    def __init__(
+        self, reader: KafkaLogReader, namespace: Namespace, codec: Codec, progress: Progress
+    ) -> None:
+        self._reader = reader
+        self._namespace = namespace
+        self._codec = codec
+        self._progress = progress
+
+    def run(self, cuts: Sequence[Cut], oracle: Path) -> Rebuilt:
+        """State and metrics at the live ones' cuts, the history as it is, the fleet's books."""
+        state, metrics = (self._replayed(fold, cut) for fold, cut in zip(LIVE, cuts, strict=True))
+        history_fold: Projection[Any] = load_reference(HISTORY_FOLD)
+        history = self._replayed(history_fold, None)
+        differences = proof.differences(
+            msgspec.json.decode(oracle.read_bytes()), dict(history_fold.view(history.state))
+        )
+        bar = self._progress.add_task("auditing the fleet", total=1)
+        audited = proof.audit_fleet(self._reader, self._codec, self._namespace)
+        self._progress.update(bar, completed=1)
+        return Rebuilt(state, metrics, history, differences, audited)
+
+    def _replayed(self, projection: Projection[Any], cut: Cut | None) -> Replayed[Any]:
+        bar = self._progress.add_task(f"replaying {projection.name}", total=None)
+        return replay(
+            projection,
+            reader=self._reader,
+            namespace=self._namespace,
+            codec=self._codec,
+            cut=cut,
+            on_progress=lambda done, total: self._progress.update(bar, completed=done, total=total),
+        )
