@@ -18,6 +18,7 @@ from streams.envelope import Envelope, Kind, Lane, check
 from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, UnknownSchema
 from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
+from streams.schemas.flat import Encoder
 from streams.schemas.framing import frame, unframe
 from streams.schemas.misfit import Misfit, find_misfit
 from streams.schemas.writer_schema import Schema, WriterSchema
@@ -111,7 +112,7 @@ class Codec:
         buffer = BytesIO()
         buffer.write(self._frame(event_type))
         try:
-            _write_record(buffer, writer.prefix, writer.prefix_shape, fields)
+            _write_record(buffer, writer.prefix, writer.prefix_shape, fields, writer.prefix_encoder)
         except _Misfit as misfit:
             raise InvalidEnvelope(misfit.path, misfit.problem) from misfit.__cause__
         check(envelope)
@@ -188,16 +189,25 @@ class _Misfit(Exception):
 
 
 def _write_record(
-    buffer: BytesIO, schema: Schema, shape: Any | None, fields: dict[str, Any]
+    buffer: BytesIO,
+    schema: Schema,
+    shape: Any | None,
+    fields: dict[str, Any],
+    encoder: Encoder | None = None,
 ) -> None:
-    """Append the record's Avro body. Raises `_Misfit` where a value does not fit."""
+    """Append the record's Avro body, by its own encoder if it has one. Raises `_Misfit` where a
+    value does not fit.
+    """
     try:
         if shape is None:
             if misfit := find_misfit(schema, fields):
                 raise _Misfit(*misfit)
         else:
             msgspec.convert(fields, shape)
-        _write(buffer, schema, fields)
+        if encoder is None:
+            _write(buffer, schema, fields)
+        else:
+            buffer.write(encoder(fields))
     except _BAD_VALUES as error:
         found = find_misfit(schema, fields) or Misfit("payload", str(error))
         raise _Misfit(*found) from error

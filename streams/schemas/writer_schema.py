@@ -16,6 +16,7 @@ from typing import Any
 import fastavro
 
 from streams.errors import DecodeError
+from streams.schemas.flat import Encoder, flat_encoder
 from streams.schemas.shape import shape_of
 
 PAYLOAD_FIELD = "payload"
@@ -101,6 +102,11 @@ class WriterSchema:
     def prefix_shape(self) -> Any | None:
         """What msgspec checks the envelope's own fields against."""
         return shape_of(self.prefix)
+
+    @cached_property
+    def prefix_encoder(self) -> Encoder | None:
+        """Encodes the envelope's own fields; None where only fastavro can."""
+        return flat_encoder(self.prefix)
 
     @cached_property
     def prefix_names(self) -> frozenset[str]:
