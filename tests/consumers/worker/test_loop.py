@@ -155,17 +155,18 @@ async def test_h07_an_unknown_outcome_reloads_the_partitions() -> None:
 async def test_a_revocation_waits_for_what_runs_and_its_commit() -> None:
     """`done` is called after the commit, not before."""
     app = App("fleet", topics=("tasks",), commit_linger_ms=0)
-    go = asyncio.Event()
+    go, running = asyncio.Event(), asyncio.Event()
 
     @app.on(ASSIGN)
     async def on_assign_task(_ctx: Context, _payload: Mapping[str, Any]) -> None:
+        running.set()
         await go.wait()
 
     rig = Rig(app)
     await asyncio.sleep(0)
     rig.loop.on_assigned([Assigned(1, SOURCE, 0, "m")])
     rig.loop.on_records([(1, [record(n, assign_task(n, "k")) for n in range(2)])])
-    await asyncio.sleep(0.01)
+    await until(running.is_set, "running")
     committed_when_done: list[int] = []
     done: Callable[[], None] = lambda: committed_when_done.append(rig.committed())  # noqa: E731
     rig.loop.on_revoking([SOURCE], done)
