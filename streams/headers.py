@@ -33,6 +33,14 @@ CE_SOURCE: Final = "ce_source"
 CE_TYPE: Final = "ce_type"
 CE_TIME: Final = "ce_time"
 CE_SPECVERSION: Final = "ce_specversion"
+REDRIVE: Final = "redrive"
+"""Which redrive of a dead letter this record is, decimal from 1; absent means the original."""
+REDRIVE_FOR: Final = "redrive_for"
+"""Full name of the group that a redrive is for; other groups skip it."""
+REDRIVE_HANDLERS: Final = "redrive_handlers"
+"""A JSON array of the handlers that had failed; a redrive runs these alone."""
+REPLAY_OF: Final = "replay_of"
+"""Id of the envelope that this record repeats; live groups skip it."""
 
 Header = tuple[str, bytes]
 
