@@ -36,6 +36,13 @@ TAIL: Final[Mapping[str, Any]] = {
 }
 """aiokafka's consumer by assignment, for live tails."""
 
+CONTROL: Final[Mapping[str, Any]] = {
+    **TAIL,
+    "fetch_min_bytes": 1,  # the broker answers with the first record: no delay for company
+    "metadata_max_age_ms": 30_000,  # so that further partitions are seen soon
+}
+"""aiokafka's consumer by assignment, for the system lane."""
+
 ADMIN: Final[Mapping[str, Any]] = {
     "socket.timeout.ms": 10_000,
     "socket.connection.setup.timeout.ms": 5_000,

@@ -5,23 +5,22 @@ Read-committed; order holds within a partition, and what one fetch brings is sho
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from streams.envelope import Envelope
 from streams.errors import BrokerError, DecodeError, LogError
 from streams.kafka.configs import TAIL
+from streams.kafka.positioned import close, open_at, record_of
 from streams.ranges import Span
 from streams.record import Partition, Record
 from streams.schemas import Codec
 from streams.topics.partitioning import partition_for
 
-START_TIMEOUT_S: Final = 30.0
 POLL_MS: Final = 200
 BATCH_MAX: Final = 500
 """Records taken at a time, so that the first is shown soon."""
@@ -103,7 +102,11 @@ async def tail(
     }
     if not open_spans:
         return
-    consumer = await _started(bootstrap_servers, open_spans)
+    consumer = await open_at(
+        bootstrap_servers,
+        TAIL,
+        {Partition(*part): span.start for part, span in open_spans.items()},
+    )
     try:
         while open_spans:
             async for record in _fetched(consumer, open_spans):
@@ -115,25 +118,7 @@ async def tail(
     except KafkaError as error:
         raise BrokerError(f"cannot read from {bootstrap_servers}: {error!r}") from error
     finally:
-        await consumer.stop()
-
-
-async def _started(
-    bootstrap_servers: str, spans: Mapping[TopicPartition, Span]
-) -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, **TAIL)
-    try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await consumer.start()
-    except (KafkaError, TimeoutError, OSError) as error:
-        await consumer.stop()
-        raise BrokerError(
-            f"no Kafka answers at {bootstrap_servers}: {error or 'timed out'}; is it running?"
-        ) from error
-    consumer.assign(list(spans))
-    for part, span in spans.items():
-        consumer.seek(part, span.start)
-    return consumer
+        await close(consumer)
 
 
 async def _fetched(
@@ -141,7 +126,7 @@ async def _fetched(
 ) -> AsyncIterator[Record]:
     batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
     found = [
-        _record(message)
+        record_of(message)
         for part, messages in batches.items()
         for message in messages
         if (span := spans.get(part)) is not None and (span.end is None or message.offset < span.end)
@@ -158,18 +143,6 @@ async def _close_what_is_read(
         if await consumer.position(part) >= (spans[part].end or 0):
             consumer.pause(part)
             del spans[part]
-
-
-def _record(message: ConsumerRecord[Any, Any]) -> Record:
-    return Record(
-        topic=message.topic,
-        partition=message.partition,
-        position=message.offset,
-        appended_at_ms=message.timestamp,
-        key=message.key,
-        value=message.value,
-        headers=tuple(message.headers),
-    )
 
 
 def _sighting(record: Record, codec: Codec, wanted: Filter) -> Sighting | None:

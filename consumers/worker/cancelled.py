@@ -1,0 +1,33 @@
+"""What was cancelled: ids that must not be handled, and why. Pure and bounded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CANCELLED_MAX: Final = 100_000
+"""Ids remembered; past it the oldest is forgotten, and would be handled if it still came."""
+
+
+class CancelledIds:
+    """The envelope ids that were cancelled most recently."""
+
+    __slots__ = ("_count_max", "_reasons")
+
+    def __init__(self, count_max: int = CANCELLED_MAX) -> None:
+        self._count_max = count_max
+        self._reasons: dict[str, str] = {}  # oldest first
+
+    def add(self, message_id: str, reason: str = "") -> None:
+        """Remember an id. One that is cancelled again counts as new, with the new reason."""
+        reasons = self._reasons
+        reasons.pop(message_id, None)
+        reasons[message_id] = reason
+        if len(reasons) > self._count_max:
+            del reasons[next(iter(reasons))]
+
+    def reason(self, message_id: str) -> str | None:
+        """Why it was cancelled, possibly in no words; None if it was not."""
+        return self._reasons.get(message_id)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
