@@ -14,10 +14,13 @@ REACHABLE_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """What a cluster says about itself. `cluster_id` tells two clusters on one port apart."""
+    """What a cluster says about itself. `cluster_id` tells two clusters on one port apart.
+
+    `broker_ids` are the brokers that the one who answered counts in: registered and not fenced.
+    """
 
     cluster_id: str
-    brokers: int
+    broker_ids: frozenset[int]
 
 
 def describe_cluster(bootstrap_servers: str, *, timeout_s: float) -> ClusterInfo | None:
@@ -37,7 +40,7 @@ def describe_cluster(bootstrap_servers: str, *, timeout_s: float) -> ClusterInfo
         return None
     if not metadata.brokers or not metadata.cluster_id:
         return None
-    return ClusterInfo(metadata.cluster_id, len(metadata.brokers))
+    return ClusterInfo(metadata.cluster_id, frozenset(metadata.brokers))
 
 
 def require_reachable(

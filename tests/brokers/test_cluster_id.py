@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from streams.brokers.embedded.launch import fresh_cluster_id
+from streams.brokers.embedded.storage import fresh_cluster_id
 
 
 def test_an_id_never_looks_like_an_option() -> None:

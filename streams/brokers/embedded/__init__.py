@@ -8,6 +8,7 @@
     java              the JRE and its flags
     node, state       pure: a node's configuration, a started broker's state
     ports, process    what the system knows
+    storage           formats the data of a new node
     launch            from a layout to a cluster that answers; diagnosis says why not
     instance          start, find, stop, across processes
     temporary, guard  a broker that cannot outlive its owner
@@ -16,13 +17,14 @@
 from streams.brokers.embedded.instance import DEFAULT_NAME, Instance, Started, Stopped
 from streams.brokers.embedded.java import kafka_jars, tool_command
 from streams.brokers.embedded.state import BrokerState
-from streams.brokers.embedded.temporary import EmbeddedKafka
+from streams.brokers.embedded.temporary import EmbeddedKafka, RunningNode
 
 __all__ = [
     "DEFAULT_NAME",
     "BrokerState",
     "EmbeddedKafka",
     "Instance",
+    "RunningNode",
     "Started",
     "Stopped",
     "kafka_jars",

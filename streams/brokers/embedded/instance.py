@@ -5,7 +5,7 @@ The folder holds all there is:
     instance.lock     held while somebody starts or stops; the system drops it with its holder
     users.lock        held, shared, by every program that uses a broker it did not keep
     last-run.json     the state of the last start; running or not is asked of the system, not of it
-    node-1/           server.properties, data/, logs/server.log, logs/console.log
+    node-<id>/        server.properties, data/, logs/server.log, logs/console.log
 
 Nothing here has to be repaired after a crash: locks end with their holders, a `last-run.json` whose
 processes are gone means "stopped", and Kafka recovers its data when it starts.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -50,11 +50,14 @@ class Stopped(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A running broker, and whether this call started it (or found it)."""
+    """A running broker. `found` says that it ran before this call; `restarted` are the ids of its
+    nodes that were gone and that this call started again.
+    """
 
     state: BrokerState
     found: bool
     running: launch.Running
+    restarted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +88,72 @@ class Instance:
         alive = state is not None and any(process.is_alive(p) for p in state.processes)
         return state if alive else None
 
-    def log_file(self) -> Path:
-        """The log of the first node; there may be none yet."""
-        return self.folder / "node-1" / "logs" / "server.log"
+    def size(self) -> int | None:
+        """How many nodes its data is for; None if there is no data yet."""
+        if (last := self.last_run()) is not None:
+            return len(last.nodes)
+        return len(list(self.folder.glob("node-*/data/__cluster_metadata-0"))) or None
+
+    def log_file(self, node_id: int = 1) -> Path:
+        """The log of a node; there may be none yet."""
+        return self.folder / f"node-{node_id}" / "logs" / "server.log"
 
     def start(
         self,
         *,
         port: int | None = None,
-        nodes: int = 1,
+        nodes: int | None = None,
         keep: bool = True,
         guarded: launch.Guarded | None = None,
         progress: Progress | None = None,
     ) -> Started:
         """Start the broker, or find the one that already runs here.
 
-        `port` asks for a port (default: that of the last run, or a free one). `keep` as in
-        `BrokerState`; a found broker is kept from now on if this call says so. Raises `BrokerError`
-        with what to do; nothing keeps running then.
+        `port` asks for a port (default: that of the last run, or a free one), `nodes` for so many
+        nodes (default: as many as the data is for, or one). Of a found cluster, nodes that are gone
+        are started again. `keep` as in `BrokerState`; a found broker is kept from now on if this
+        call says so. Raises `BrokerError` with what to do; what it started does not run then.
         """
-        jars = java.kafka_jars(progress=progress) if self.find() is None else None
+        running_whole = (state := self.find()) is not None and not missing(state)
+        jars = None if running_whole else java.kafka_jars(progress=progress)
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / "instance.lock"):
                 state = self._settled()
+                self._check_size(nodes)
                 if state is not None:
-                    return self._found(state, port, keep)
+                    return self._found(state, port, keep, jars, guarded)
                 state, running = self._launch(
-                    jars or java.kafka_jars(progress=progress), port, nodes, guarded, keep
+                    jars or java.kafka_jars(progress=progress),
+                    port,
+                    nodes or self.size() or 1,
+                    guarded,
+                    keep,
                 )
         return Started(state, found=False, running=running)
+
+    def restart_node(
+        self,
+        node_id: int,
+        running: launch.Running,
+        *,
+        guarded: launch.Guarded | None = None,
+        wait: bool = True,
+    ) -> BrokerState:
+        """Start one node of a started cluster again, on its data and ports (`launch.relaunch`).
+
+        Raises `BrokerError` if there is no such node, or if it does not come up.
+        """
+        with disk_errors(self.folder), locked(self.folder / "instance.lock"):
+            state = self.last_run()
+            if state is None:
+                raise BrokerError(f"no broker was started in {self.folder}: start it first")
+            ids = [node.node_id for node in state.nodes]
+            if node_id not in ids:
+                raise BrokerError(f"there is no node {node_id}: this cluster has {ids}")
+            return self._relaunch(
+                state, running, [ids.index(node_id)], java.kafka_jars(), guarded, wait=wait
+            )
 
     def stop(self) -> Stopped:
         """Stop the broker and wait until it is gone. Also ends what only half runs."""
@@ -124,7 +163,7 @@ class Instance:
             state = self.find()
             if state is None:
                 return Stopped.NOT_RUNNING
-            clean = launch.Running(state.processes, []).stop()
+            clean = launch.Running(state.processes, {}).stop()
             return Stopped.CLEAN if clean else Stopped.KILLED
 
     @contextmanager
@@ -174,15 +213,15 @@ class Instance:
         """The running broker if it answers; None once it is gone.
 
         A process that was killed, or is stopping, lives on for a moment: wait for what becomes of
-        it. If some nodes are gone, the others are stopped.
+        it. A cluster that has lost nodes is running; whether it answers is seen when they are back.
         """
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while (state := self.find()) is not None:
-            if not all(process.is_alive(p) for p in state.processes):
-                launch.Running(state.processes, []).stop()
-            elif describe_cluster(state.bootstrap_servers, timeout_s=1) is not None:
+            if missing(state):
                 return state
-            elif time.monotonic() >= deadline:
+            if describe_cluster(state.bootstrap_servers, timeout_s=1) is not None:
+                return state
+            if time.monotonic() >= deadline:
                 raise BrokerError(
                     f"the broker in {self.folder} runs (pid {state.processes[0].pid}) but does not "
                     f"answer at {state.bootstrap_servers}: stop it with `agentlog broker stop` and "
@@ -190,7 +229,23 @@ class Instance:
                 )
         return None
 
-    def _found(self, state: BrokerState, port: int | None, keep: bool) -> Started:
+    def _check_size(self, nodes: int | None) -> None:
+        size = self.size()
+        if nodes is not None and size is not None and nodes != size:
+            raise BrokerError(
+                f"the broker in {self.folder} has {size} node{'s' if size > 1 else ''}, not "
+                f"{nodes}, and data cannot change the size of its cluster: use another --name, or "
+                "stop it and delete that folder with all its data"
+            )
+
+    def _found(
+        self,
+        state: BrokerState,
+        port: int | None,
+        keep: bool,
+        jars: Path | None,
+        guarded: launch.Guarded | None,
+    ) -> Started:
         if port is not None and port != state.nodes[0].port:
             raise BrokerError(
                 f"this broker already runs on port {state.nodes[0].port}: use that, or stop it "
@@ -199,7 +254,33 @@ class Instance:
         if keep and not state.keep:
             state = replace(state, keep=True)
             self._write(state)
-        return Started(state, found=True, running=launch.Running(state.processes, []))
+        running = launch.Running(state.processes, {})
+        gone = missing(state)
+        if gone:
+            state = self._relaunch(
+                state, running, gone, jars or java.kafka_jars(), guarded, wait=True
+            )
+        restarted = tuple(state.nodes[index].node_id for index in gone)
+        return Started(state, found=True, running=running, restarted=restarted)
+
+    def _relaunch(
+        self,
+        state: BrokerState,
+        running: launch.Running,
+        indexes: Sequence[int],
+        jars: Path,
+        guarded: launch.Guarded | None,
+        *,
+        wait: bool,
+    ) -> BrokerState:
+        """Start some nodes again and write down who they are now."""
+        layout = ClusterLayout(self.folder, state.nodes)
+
+        def note(processes: tuple[ProcessId, ...]) -> None:
+            self._write(replace(state, processes=processes))
+
+        launch.relaunch(layout, running, indexes, jars, guarded, note, wait=wait)
+        return replace(state, processes=running.processes)
 
     def _launch(
         self, jars: Path, port: int | None, nodes: int, guarded: launch.Guarded | None, keep: bool
@@ -218,3 +299,8 @@ class Instance:
                 if port is not None or attempt == START_ATTEMPTS_MAX:
                     raise
         raise AssertionError("unreachable")
+
+
+def missing(state: BrokerState) -> tuple[int, ...]:
+    """The nodes of a started cluster, by their index, whose processes are gone."""
+    return tuple(index for index, one in enumerate(state.processes) if not process.is_alive(one))

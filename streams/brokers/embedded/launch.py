@@ -1,21 +1,19 @@
 """Bring the processes of one layout up, or say why they did not come up.
 
 1. Write each node's `server.properties`.
-2. Format the data of a node that has none (Kafka's own StorageTool).
+2. Format the data of a node that has none (`storage.py`).
 3. Start the Java processes.
-4. Wait until the cluster answers with all its nodes; a process that dies meanwhile is diagnosed
-   from its last words, and the others are stopped. Whatever happens, no process is left behind.
+4. Wait until each started node answers and counts all of them in; a process that dies meanwhile is
+   diagnosed from its last words. Whatever happens, no process of a failed start is left behind.
 """
 
 from __future__ import annotations
 
-import base64
 import shutil
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +22,17 @@ from streams.brokers.embedded import java, ports, process
 from streams.brokers.embedded.diagnosis import explain_death, is_port_taken
 from streams.brokers.embedded.node import ClusterLayout, Node, render_properties
 from streams.brokers.embedded.state import ProcessId
+from streams.brokers.embedded.storage import format_data
 from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError
 
 READY_TIMEOUT_S = 90.0
-FORMAT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 LAST_WORDS_MAX = 200
 _POLL_S = 0.05
+
+Spawned = Callable[[tuple[ProcessId, ...]], object]
+"""Told the processes before the wait for them, so that they can be found if we are killed."""
 
 
 class PortTaken(BrokerError):
@@ -47,62 +48,90 @@ class Guarded:
 
 @dataclass(slots=True)
 class Running:
-    """The started processes, one per node, and the guards that hold them, if any."""
+    """The started processes, one per node and in the nodes' order, and the guards that hold them.
+
+    `guards` is by a node's index; a broker that outlives us has none.
+    """
 
     processes: tuple[ProcessId, ...]
-    guards: list[subprocess.Popen[str]]
+    guards: dict[int, subprocess.Popen[bytes]]
 
-    def stop(self) -> bool:
-        """Stop all, wait until all are gone. False if one had to be killed."""
+    def stop(self, *, discard: bool = False) -> bool:
+        """Stop all, wait until all are gone. False if one had to be killed.
+
+        `discard` says that nobody will read the data again: they are killed at once.
+        """
+        if discard:
+            process.kill(self.processes, timeout_s=STOP_TIMEOUT_S)
         clean = process.terminate(self.processes, timeout_s=STOP_TIMEOUT_S)
         for one in self.processes:
             process.reap(one)
-        for guard in self.guards:
-            with suppress(BrokenPipeError):
-                guard.communicate()  # closes its input, which ends it
+        for guard in self.guards.values():
+            _end_guard(guard)
         self.guards.clear()
         return clean
 
+    def end(self, index: int) -> None:
+        """End one node, so that it can be started again; its folder stays."""
+        process.terminate([self.processes[index]], timeout_s=STOP_TIMEOUT_S)
+        process.reap(self.processes[index])
+        if (guard := self.guards.pop(index, None)) is not None:
+            _end_guard(guard, b"keep")
+
 
 def launch(
-    layout: ClusterLayout,
-    jars: Path,
-    guarded: Guarded | None,
-    on_spawned: Callable[[tuple[ProcessId, ...]], object],
+    layout: ClusterLayout, jars: Path, guarded: Guarded | None, on_spawned: Spawned
 ) -> Running:
-    """Start every node of `layout` and return when the cluster answers (steps 1 to 4).
-
-    `on_spawned` is told the processes before the wait, so that they can be found if we are killed.
-    """
+    """Start every node of `layout` and return when the cluster answers (steps 1 to 4)."""
     for node in layout.nodes:
         _prepare(layout, node)
-    _format(layout, jars)
-    running = Running((), [])
-    log_starts = [_size(server_log(layout, node)) for node in layout.nodes]
+    format_data(layout, jars)
+    running = Running((), {})
+    log_starts = _log_sizes(layout)
     try:
-        for node in layout.nodes:
-            started = _start(layout, node, jars, guarded, running.guards)
+        for index in range(len(layout.nodes)):
+            started = _start(layout, index, jars, guarded, running)
             running.processes = (*running.processes, started)
         on_spawned(running.processes)
-        _wait_ready(layout, running.processes, log_starts)
+        _wait_ready(layout, running, range(len(layout.nodes)), log_starts)
     except BaseException:
         running.stop()
         raise
     return running
 
 
-def server_log(layout: ClusterLayout, node: Node) -> Path:
-    """Where a node's Kafka writes its log."""
-    return layout.node_folder(node) / "logs" / "server.log"
+def relaunch(
+    layout: ClusterLayout,
+    running: Running,
+    indexes: Collection[int],
+    jars: Path,
+    guarded: Guarded | None,
+    on_spawned: Spawned,
+    *,
+    wait: bool = True,
+) -> None:
+    """Start some nodes of a cluster again, on their own data and ports; `running` is updated.
 
-
-def _console_log(layout: ClusterLayout, node: Node) -> Path:
-    """Where a node's JVM writes what never reaches the log: its own last words."""
-    return layout.node_folder(node) / "logs" / "console.log"
-
-
-def _properties(layout: ClusterLayout, node: Node) -> Path:
-    return layout.node_folder(node) / "server.properties"
+    One that still lives is ended first. The other nodes are left as they are, whatever happens.
+    With `wait` it returns when each started node answers and the cluster counts it in: that takes a
+    majority of the nodes.
+    """
+    for index in indexes:
+        running.end(index)
+        _prepare(layout, layout.nodes[index])
+    log_starts = _log_sizes(layout)
+    try:
+        for index in indexes:
+            started = _start(layout, index, jars, guarded, running)
+            before, after = running.processes[:index], running.processes[index + 1 :]
+            running.processes = (*before, started, *after)
+            on_spawned(running.processes)
+        if wait:
+            _wait_ready(layout, running, indexes, log_starts)
+    except BaseException:
+        for index in indexes:
+            running.end(index)
+        raise
 
 
 def _prepare(layout: ClusterLayout, node: Node) -> None:
@@ -110,69 +139,17 @@ def _prepare(layout: ClusterLayout, node: Node) -> None:
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _console_log(layout, node).write_bytes(b"")
-    _properties(layout, node).write_text(render_properties(layout, node), encoding="utf-8")
-
-
-def fresh_cluster_id(make: Callable[[], uuid.UUID]) -> str:
-    """A cluster id as Kafka writes them: never with `-` first, which its tools take for an option
-    (one random id in 64 would).
-    """
-    while True:
-        cluster_id = base64.urlsafe_b64encode(make().bytes).decode().rstrip("=")
-        if not cluster_id.startswith("-"):
-            return cluster_id
-
-
-def _format(layout: ClusterLayout, jars: Path) -> None:
-    fresh = [
-        node
-        for node in layout.nodes
-        if not (layout.node_folder(node) / "data" / "meta.properties").exists()
-    ]
-    if not fresh:
-        return
-    cluster_id = fresh_cluster_id(uuid.uuid4)
-    for node in fresh:
-        command = java.short_command(
-            jars,
-            "kafka.tools.StorageTool",
-            *("format", "--cluster-id", cluster_id, "--ignore-formatted"),
-            *("--config", str(_properties(layout, node))),
-        )
-        try:
-            done = subprocess.run(  # noqa: S603 (our own argv)
-                command,
-                capture_output=True,
-                text=True,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                timeout=FORMAT_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BrokerError(
-                f"Kafka could not prepare its data within {FORMAT_TIMEOUT_S:g} s: run again on a "
-                "less busy machine"
-            ) from error
-        if done.returncode != 0:
-            log = _console_log(layout, node)
-            said = done.stdout + done.stderr
-            log.write_text(said, encoding="utf-8")
-            raise BrokerError(
-                explain_death(layout, node, said.splitlines(), log, "prepare its data")
-            )
+    layout.console_log(node).write_bytes(b"")
+    layout.properties(node).write_text(render_properties(layout, node), encoding="utf-8")
 
 
 def _start(
-    layout: ClusterLayout,
-    node: Node,
-    jars: Path,
-    guarded: Guarded | None,
-    guards: list[subprocess.Popen[str]],
+    layout: ClusterLayout, index: int, jars: Path, guarded: Guarded | None, running: Running
 ) -> ProcessId:
-    folder, console = layout.node_folder(node), _console_log(layout, node)
+    node = layout.nodes[index]
+    folder, console = layout.node_folder(node), layout.console_log(node)
     command = java.broker_command(
-        jars, _properties(layout, node), logs=folder / "logs", scratch=folder / "tmp"
+        jars, layout.properties(node), logs=folder / "logs", scratch=folder / "tmp"
     )
     if guarded is None:
         pid = process.spawn(command, console)
@@ -182,37 +159,46 @@ def _start(
             [sys.executable, "-I", "-S", script, str(guarded.delete or ""), str(console), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
-        guards.append(guard)
+        running.guards[index] = guard
         assert guard.stdout is not None
         pid = int(guard.stdout.readline())
     return process.identify(pid) or ProcessId(pid, "died at birth")
 
 
+def _end_guard(guard: subprocess.Popen[bytes], last_word: bytes = b"") -> None:
+    """Close a guard's input, which ends it, and wait for it."""
+    with suppress(BrokenPipeError):
+        guard.communicate(last_word)
+
+
 def _wait_ready(
-    layout: ClusterLayout, processes: Sequence[ProcessId], log_starts: Sequence[int]
+    layout: ClusterLayout, running: Running, indexes: Collection[int], log_starts: Sequence[int]
 ) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while True:
-        for node, running, log_start in zip(layout.nodes, processes, log_starts, strict=True):
-            if not process.is_alive(running):
-                raise _death(layout, node, log_start)
-        if all(ports.accepts(node.port) for node in layout.nodes):
-            info = describe_cluster(layout.bootstrap_servers, timeout_s=2)
-            if info is not None and info.brokers == len(layout.nodes):
-                return
+    started = {layout.nodes[index].node_id for index in indexes}
+    silent = list(indexes)
+    while silent:
+        for index in indexes:
+            if not process.is_alive(running.processes[index]):
+                raise _death(layout, layout.nodes[index], log_starts[index])
+        node = layout.nodes[silent[0]]
+        if ports.accepts(node.port):
+            info = describe_cluster(node.address, timeout_s=2)
+            if info is not None and started <= info.broker_ids:
+                del silent[0]
+                continue
         if time.monotonic() >= deadline:
             raise BrokerError(
                 f"Kafka did not answer within {READY_TIMEOUT_S:g} s and was stopped; its log is "
-                f"{server_log(layout, layout.nodes[0])}: run again on a less busy machine"
+                f"{layout.server_log(node)}: run again on a less busy machine"
             )
         time.sleep(_POLL_S)
 
 
 def _death(layout: ClusterLayout, node: Node, log_start: int) -> BrokerError:
-    log, console = server_log(layout, node), _console_log(layout, node)
+    log, console = layout.server_log(node), layout.console_log(node)
     lines = [*last_lines(console, LAST_WORDS_MAX), *last_lines(log, LAST_WORDS_MAX, log_start)]
     kind = PortTaken if is_port_taken(lines) else BrokerError
     log = log if log.exists() else console
@@ -229,6 +215,10 @@ def last_lines(path: Path, count: int, start: int = 0) -> list[str]:
             return file.read().decode("utf-8", errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
+
+
+def _log_sizes(layout: ClusterLayout) -> list[int]:
+    return [_size(layout.server_log(node)) for node in layout.nodes]
 
 
 def _size(path: Path) -> int:

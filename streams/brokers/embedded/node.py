@@ -20,6 +20,11 @@ class Node:
     port: int
     controller_port: int
 
+    @property
+    def address(self) -> str:
+        """Its own `host:port`."""
+        return f"{HOST}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterLayout:
@@ -31,11 +36,23 @@ class ClusterLayout:
     @property
     def bootstrap_servers(self) -> str:
         """What clients are given: every node's `host:port`."""
-        return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        return ",".join(node.address for node in self.nodes)
 
     def node_folder(self, node: Node) -> Path:
         """`node-<id>`: one node's configuration, `data/`, `logs/` and `tmp/`."""
         return self.folder / f"node-{node.node_id}"
+
+    def properties(self, node: Node) -> Path:
+        """Its `server.properties`."""
+        return self.node_folder(node) / "server.properties"
+
+    def server_log(self, node: Node) -> Path:
+        """Where its Kafka writes its log."""
+        return self.node_folder(node) / "logs" / "server.log"
+
+    def console_log(self, node: Node) -> Path:
+        """Where its JVM writes what never reaches the log: its own last words."""
+        return self.node_folder(node) / "logs" / "console.log"
 
 
 def render_properties(layout: ClusterLayout, node: Node) -> str:

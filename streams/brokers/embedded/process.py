@@ -53,10 +53,14 @@ def is_alive(process: ProcessId) -> bool:
 
 
 def terminate(processes: Sequence[ProcessId], *, timeout_s: float) -> bool:
-    """SIGTERM to all, then wait until all are gone. False if one had to be killed at the end."""
+    """SIGTERM to all, then wait until all are gone. False if one had to be killed at the end.
+
+    One that SIGSTOP holds is let go on, or it could not end.
+    """
     deadline = time.monotonic() + timeout_s
     for process in processes:
         _signal(process, signal.SIGTERM)
+        _signal(process, signal.SIGCONT)
     clean = True
     for process in processes:
         if not wait_gone(process, deadline - time.monotonic()):
@@ -64,6 +68,15 @@ def terminate(processes: Sequence[ProcessId], *, timeout_s: float) -> bool:
             _signal(process, signal.SIGKILL)
             wait_gone(process, timeout_s)
     return clean
+
+
+def kill(processes: Sequence[ProcessId], *, timeout_s: float) -> None:
+    """SIGKILL to all, then wait until all are gone, or so long."""
+    for process in processes:
+        _signal(process, signal.SIGKILL)
+    deadline = time.monotonic() + timeout_s
+    for process in processes:
+        wait_gone(process, deadline - time.monotonic())
 
 
 def wait_gone(process: ProcessId, timeout_s: float) -> bool:

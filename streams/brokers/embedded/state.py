@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from streams.brokers.embedded.node import HOST, Node
+from streams.brokers.embedded.node import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class BrokerState:
     @property
     def bootstrap_servers(self) -> str:
         """What clients are given: every node's `host:port`."""
-        return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+        return ",".join(node.address for node in self.nodes)
 
 
 def parse_state(text: str) -> BrokerState | None:
