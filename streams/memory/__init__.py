@@ -18,6 +18,7 @@ from streams.memory.groups import GroupMetadata, Heartbeat
 from streams.memory.log import MemoryLog
 from streams.memory.positions import CommittedPosition
 from streams.memory.producers import Producer
+from streams.memory.publisher import MemoryPublisher
 from streams.memory.reader import MemoryLogReader
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "ManualClock",
     "MemoryLog",
     "MemoryLogReader",
+    "MemoryPublisher",
     "Producer",
 ]
