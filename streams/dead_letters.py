@@ -29,6 +29,7 @@ from streams.headers import (
     rfc3339,
 )
 from streams.record import Partition, Record
+from streams.topics import dlq
 
 DLQ_PREFIX: Final = "dlq_"
 DLQ_TOPIC: Final = "dlq_topic"
@@ -133,7 +134,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         """Read a record of a dead-letter topic. Raises `DecodeError` if it is no dead letter."""
         found = {name: value for name, value in record.headers if name.startswith(DLQ_PREFIX)}
         try:
-            return cls(
+            letter = cls(
                 topic=found[DLQ_TOPIC].decode(),
                 partition=int(found[DLQ_PARTITION]),
                 position=int(found[DLQ_POSITION]),
@@ -152,6 +153,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
             raise DecodeError(f"{record} is no dead letter: it has no header {error}") from error
         except _UNREADABLE as error:
             raise DecodeError(f"{record} is no dead letter that can be read: {error}") from error
+        if record.topic != dlq(letter.topic):
+            # Anybody may write headers; a redrive goes where the topic's name says, or nowhere.
+            raise DecodeError(f"{record} is no dead letter of this topic: it says {letter.topic}")
+        return letter
 
     def document(self, message: Any) -> dict[str, Any]:
         """S3.11's record: {message, error, context, failed_at, retry_count}, ready for JSON."""
@@ -203,9 +208,12 @@ def dead_letter_headers(
     return letter.to_headers(record.headers)
 
 
-def redrive_headers(record: Record, letter: DeadLetter) -> list[Header]:
-    """The headers under which a dead letter (`record`, read as `letter`) goes back to its topic."""
-    added = [(REDRIVE, b"%d" % (letter.retry_count + 1))]
+def redrive_headers(record: Record, letter: DeadLetter, *, redrive: int = 0) -> list[Header]:
+    """The headers under which a dead letter (`record`, read as `letter`) goes back to its topic.
+
+    `redrive` says which redrive it is, where that is not simply the one after the last that failed.
+    """
+    added = [(REDRIVE, b"%d" % (redrive or letter.retry_count + 1))]
     if letter.group:
         added.append((REDRIVE_FOR, _bytes(letter.group)))
     if letter.handlers:
