@@ -12,10 +12,18 @@
     ├── DecodeError                  these bytes are not an envelope we can read
     │   └── UnknownSchema            the writer's schema id is known to no one
     ├── PublishError                 Kafka did not take it; `retriable`: a later try may succeed
+    ├── RequestError                 a request that got no answer, or not all of it
+    │   ├── RequestTimeout           nobody answered in time
+    │   ├── RequestFailed            whoever was asked says that there is no answer, and why
+    │   ├── StreamBroken             a piece of a streamed answer is missing
+    │   ├── StreamRestarted          a later attempt streams the answer anew
+    │   ├── StreamOverrun            its pieces came faster than they were read
+    │   ├── TooManyRequests          as many wait already as may
+    │   └── ClientClosed             the client was closed meanwhile
     ├── BrokerError                  no Kafka to talk to, or it could not be started
     ├── LogError                     the log does not hold what it must (a gap, a removed position)
     ├── NotDigestible                a state holds what has no canonical form (streams.digest)
-    ├── HandlerFailed                a handler raised; its record stays uncommitted
+    ├── NonRetriable                 for handlers to raise: no later attempt can mend it
     └── ProofFailed                  what was rebuilt is not what ran
 
 The class decides what happens to a record, never the text. Every message names the thing and the
@@ -116,6 +124,89 @@ class PublishError(AgentlogError):
         self.envelope_id = envelope_id
         self.topic = topic
         self.retriable = retriable
+
+
+class NonRetriable(AgentlogError):
+    """Raised by a handler, or a base class of its errors: the record is a dead letter at once."""
+
+
+class RequestError(AgentlogError):
+    """A request got no answer, or not all of it. `request_id` is the id of its envelope."""
+
+    def __init__(self, request_id: str, problem: str) -> None:
+        super().__init__(problem)
+        self.request_id = request_id
+
+
+class RequestTimeout(RequestError):
+    """No answer came in time. Whoever has the request is told not to go on with it."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id, f"Request timeout: {request_id}")
+
+
+class RequestFailed(RequestError):
+    """Whoever was asked says that there is no answer: `name` is its error's class, or empty."""
+
+    def __init__(self, request_id: str, name: str = "", message: str = "") -> None:
+        message = message or "Request failed"
+        super().__init__(request_id, f"{name}: {message}" if name else message)
+        self.name = name
+        self.message = message
+
+
+class StreamBroken(RequestError):
+    """A streamed answer has a gap: `expected` and `got` say it in words."""
+
+    def __init__(self, request_id: str, expected: str, got: str) -> None:
+        super().__init__(
+            request_id, f"streamed answer to {request_id}: expected {expected}, got {got}; ask anew"
+        )
+        self.expected = expected
+        self.got = got
+
+
+class StreamRestarted(RequestError):
+    """A later attempt streams the answer anew: what was read so far is no part of it."""
+
+    def __init__(self, request_id: str, pieces: int) -> None:
+        super().__init__(
+            request_id,
+            f"streamed answer to {request_id}: a later attempt of its handler began anew after "
+            f"{pieces} pieces were read; pass `on_restart` to read on, or ask anew",
+        )
+        self.pieces = pieces
+
+
+class StreamOverrun(RequestError):
+    """A streamed answer came faster than it was read, and more of it waited than may."""
+
+    def __init__(self, request_id: str, pieces: int, size: int) -> None:
+        super().__init__(
+            request_id,
+            f"streamed answer to {request_id}: more than {pieces} pieces or {size} bytes were not "
+            "read yet; read it faster, or hand the pieces on",
+        )
+
+
+class TooManyRequests(RequestError):
+    """A client has as many requests waiting as it may."""
+
+    def __init__(self, request_id: str, limit: int) -> None:
+        super().__init__(
+            request_id,
+            f"request {request_id} was not sent: {limit} others wait for their answers already; "
+            "await some first, or give the client a larger `requests_max`",
+        )
+
+
+class ClientClosed(RequestError):
+    """The client was closed before the answer was there, or before the request was sent."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            request_id, f"request {request_id}: the client is closed; ask inside its `async with`"
+        )
 
 
 class BrokerError(AgentlogError):

@@ -11,18 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import ValidationError
 
 from streams.brokers.embedded import Instance
 from streams.brokers.probe import require_reachable
 from streams.brokers.provider import Progress
+from streams.client import Client
 from streams.errors import ConfigurationError
-from streams.kafka.publisher import Publisher
+from streams.kafka.publisher import DELIVERY_TIMEOUT_MS, Publisher
+from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.kafka.schema_topic import SchemaTopic
 from streams.schemas import Catalogue, Codec
 from streams.settings import Settings
 from streams.topics import Namespace
+
+REQUEST_DELIVERY_TIMEOUT_MS: Final = 30_000
+"""A client's publisher gives a record up sooner than others: somebody waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,13 @@ class Session:
     namespace: Namespace
     codec: Codec
 
-    def publisher(self, sender: str = "") -> Publisher:
-        """A publisher with the settings' bounds, for envelopes of `sender` unless they name one."""
+    def publisher(
+        self, sender: str = "", *, delivery_timeout_ms: int = DELIVERY_TIMEOUT_MS
+    ) -> Publisher:
+        """A publisher with the settings' bounds, for envelopes of `sender` unless they name one.
+
+        A record that is not acknowledged within `delivery_timeout_ms` is reported as such.
+        """
         return Publisher(
             self.bootstrap_servers,
             self.namespace,
@@ -47,6 +58,15 @@ class Session:
             pending_max=self.settings.publish_pending_max,
             pending_bytes_max=self.settings.publish_pending_bytes_max,
             record_bytes_max=self.settings.record_bytes_max,
+            delivery_timeout_ms=delivery_timeout_ms,
+        )
+
+    def client(self, sender: str) -> Client:
+        """A client that asks other agents as `sender`, with a reply inbox of its own."""
+        name = new_instance_name(sender)
+        return Client(
+            self.publisher(sender, delivery_timeout_ms=REQUEST_DELIVERY_TIMEOUT_MS),
+            ReplyInbox(self.bootstrap_servers, self.namespace, self.codec, name),
         )
 
 
