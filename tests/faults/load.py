@@ -1,0 +1,111 @@
+"""The load: records numbered per key, all acknowledged by every in-sync replica.
+
+Record i of a load is number i // keys of key i % keys, so keys take turns and every partition has
+work from the first moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+
+from streams.envelope import Envelope, Kind
+from streams.headers import record_headers
+from streams.identity import message_id
+from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
+from streams.schemas import Codec
+from streams.topics import TASKS, Namespace
+from tests.faults.pipeline import ASSIGN
+
+FLUSH_S: Final = 120.0
+PACE_RECORDS: Final = 200
+"""Records sent in one go when the load is spread over time."""
+_EPOCH_MS: Final = 1_700_000_000_000
+_SETTINGS: Final = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "partitioner": MURMUR2,
+    "linger.ms": 20,
+    "batch.size": BATCH_BYTES,
+}
+
+
+class Load(msgspec.Struct, frozen=True):
+    """So many records over so many keys; a few may be tasks of another type."""
+
+    records: int
+    keys: int = 256
+    special: dict[int, str] = {}
+    """Task type by index, for the records whose handling is a fault in itself."""
+
+    def task_id(self, index: int) -> str:
+        """`<key>-<number within the key>`."""
+        return f"k{index % self.keys:04d}-{index // self.keys}"
+
+    def task_ids(self) -> Iterator[str]:
+        """All of them, in the order they are sent."""
+        return map(self.task_id, range(self.records))
+
+    def envelope(self, index: int, now_us: int) -> Envelope:
+        """The index-th record, as an agent sends it."""
+        task_id = self.task_id(index)
+        task = {"id": task_id, "type": self.special.get(index, "plain"), "description": "…"}
+        return Envelope(
+            type=ASSIGN,
+            id=message_id(_EPOCH_MS + index, f"{index:09d}"),
+            kind=Kind.TASK_ASSIGNMENT,
+            sender="boss",
+            correlation_id=key_of(task_id),
+            created_at=now_us,
+            payload={"task": task},
+        )
+
+
+def key_of(task_id: str) -> str:
+    """The key that a task is numbered in."""
+    return task_id.partition("-")[0]
+
+
+def number_of(task_id: str) -> int:
+    """Its number there, from 0."""
+    return int(task_id.partition("-")[2])
+
+
+def publish(
+    servers: str, namespace: Namespace, codec: Codec, load: Load, *, pace_s: float = 0.0
+) -> None:
+    """Append a load to `tasks`, spread over `pace_s` seconds.
+
+    Raises `RuntimeError` unless all of it was acknowledged.
+    """
+    refused: list[str] = []
+
+    def on_delivery(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            refused.append(error.str())
+
+    producer = Producer({**_SETTINGS, "bootstrap.servers": servers}, logger=SILENT)
+    topic = namespace.topic(TASKS)
+    began = time.monotonic()
+    for index in range(load.records):
+        if index % PACE_RECORDS == 0:
+            producer.poll(max(0.0, began + pace_s * index / load.records - time.monotonic()))
+        envelope = load.envelope(index, time.time_ns() // 1000)
+        headers: Any = record_headers(envelope)
+        value = codec.encode(envelope)
+        assert envelope.correlation_id is not None
+        while True:
+            try:
+                producer.produce(
+                    topic, value, envelope.correlation_id, headers=headers, on_delivery=on_delivery
+                )
+                break
+            except BufferError:
+                producer.poll(0.1)
+    if producer.flush(FLUSH_S) or refused:
+        raise RuntimeError(f"the load was not acknowledged: {refused[:3] or 'no answer in time'}")

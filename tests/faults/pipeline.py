@@ -1,0 +1,75 @@
+"""The pipeline that every fault runs: two hops, numbered per key.
+
+    tasks: AssignTask k-n  ──►  tasks: TaskFinished k-n  ──►  events: StatusReported k-n
+
+One group does both hops, so a task's result waits behind other tasks of its key. A task's id is
+`<key>-<number>`; it goes through unchanged, so the end of the log tells what came through, how
+often and in which order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from consumers.app import App
+from consumers.context import Context
+from streams.envelope import Envelope
+from tests.faults.starts import Starts
+
+ASSIGN: Final = "agentlog.task.AssignTask"
+FINISHED: Final = "agentlog.task.TaskFinished"
+STATUS: Final = "agentlog.agent.StatusReported"
+
+GROUP: Final = "pipeline"
+PIPELINE: Final = "tests.faults.pipeline:pipeline"
+DEAF: Final = "deaf"
+"""A task of this type has a handler that swallows its cancellation."""
+DEAF_S: Final = 12.0
+
+_starts: Final = Starts.of_environment()
+
+pipeline = App(GROUP, topics=("tasks",), drain_s_max=3)
+
+
+def count_start(hop: int) -> None:
+    """A handler of this hop (from 0) begins."""
+    if _starts is not None:
+        _starts.count(hop)
+
+
+@pipeline.on(ASSIGN)
+async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
+    """First hop: every task gets a result."""
+    count_start(0)
+    task = payload["task"]
+    if task["type"] == DEAF:
+        await _deaf()
+    await ctx.publish(
+        Envelope(type=FINISHED, payload={"task_id": task["id"], "status": "completed"})
+    )
+
+
+@pipeline.on(FINISHED)
+async def on_task_finished(ctx: Context, payload: Mapping[str, Any]) -> None:
+    """Second hop: every result becomes an event of its key."""
+    count_start(1)
+    await ctx.publish(
+        Envelope(
+            type=STATUS,
+            payload={"agent_status": "idle", "current_tasks": [payload["task_id"]]},
+            stream_id=ctx.envelope.correlation_id,
+        )
+    )
+
+
+async def _deaf() -> None:
+    """Go on for `DEAF_S` whatever anybody says: what a handler must not do, and some will."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + DEAF_S
+    while loop.time() < until_s:
+        try:
+            await asyncio.sleep(until_s - loop.time())
+        except asyncio.CancelledError:
+            continue

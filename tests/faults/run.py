@@ -1,0 +1,307 @@
+"""One fault, from its load to its row.
+
+1. Topics in a fresh namespace, the load, the workers.
+2. When `begins_at` of the work is done, the fault; then whatever it left broken is mended.
+3. Wait until the group has committed all there is, or commits nothing for `SILENCE_S_MAX`: what
+   has no outcome then is stuck.
+4. Stop the workers, read everything back, check, delete the topics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from consumers.worker.worker import new_run_id
+from streams.kafka.admin import TopicAdmin
+from streams.topics import Namespace
+from tests.faults import roles
+from tests.faults.checkers import Verdict, check
+from tests.faults.cluster import Cluster
+from tests.faults.evidence import Evidence, Reading
+from tests.faults.load import Load, publish
+from tests.faults.pipeline import GROUP
+from tests.faults.stage import (
+    CODEC,
+    DidNotHappen,
+    Fault,
+    Notes,
+    NotPossibleHere,
+    Placement,
+    Stage,
+)
+from tests.faults.starts import total_starts
+from tests.faults.timeline import Figures, figures
+
+SILENCE_S_MAX: Final = 90.0
+"""Without a commit for so long, all nodes being up, what is left counts as stuck: transaction and
+session timeouts are over by then several times."""
+LIMIT_S: Final = 900.0
+FAULT_S_MAX: Final = 240.0
+PLACEMENT_TRIES_MAX: Final = 1000
+
+Status = Literal["passed", "failed", "did not happen", "not possible here"]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one fault."""
+
+    name: str
+    what: str
+    status: Status
+    records: int
+    """What the load held; each passes two handlers."""
+    verdicts: dict[str, Verdict] = {}
+    """By checker; empty if the fault did not run."""
+    audit_clean: bool | None = None
+    audit: dict[str, int] = {}
+    """The group's own audit: accepted, lost, duplicated, reordered, in flight."""
+    outcomes: dict[str, int] = {}
+    handler_starts: int = 0
+    rerun: int = 0
+    """Handler starts beyond one per record that a handler finished."""
+    figures: Figures | None = None
+    fault_s: float = 0.0
+    run_s: float = 0.0
+    left_at_end: int = 0
+    """Positions that were still to be committed when the fault was over."""
+    own_deaths: int = 0
+    """Workers that ended without being killed by the fault."""
+    notes: Notes = {}
+
+    @property
+    def clean(self) -> bool:
+        """True unless something was found, or the fault did not take place."""
+        return self.status in ("passed", "not possible here")
+
+
+async def run_fault(
+    fault: Fault, cluster: Cluster, records: int, say: Callable[[str], None]
+) -> Row:
+    """Run one fault on a healthy cluster, and leave it healthy."""
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix=f"agentlog-fault-{fault.name}-"))
+    load = Load(records, special=fault.special(records))
+    try:
+        namespace = await _namespace(cluster, fault.placement)
+        stage = Stage(cluster, namespace, load, fault.app, folder, say)
+        if fault.placement is not Placement.ANYWHERE:
+            stage.run_id = await _placed_run_ids(stage, fault.placement)
+        row = await _run(fault, stage, began)
+    except NotPossibleHere as reason:
+        row = Row(
+            name=fault.name,
+            what=fault.what,
+            status="not possible here",
+            records=0,
+            notes={"reason": str(reason)},
+        )
+    if row.clean:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        row.notes["logs"] = str(folder)
+    return row
+
+
+async def _run(fault: Fault, stage: Stage, began: float) -> Row:
+    admin = TopicAdmin(stage.cluster.servers)
+    await asyncio.to_thread(admin.provision, stage.namespace)
+    problem = ""
+    try:
+        async with _loading(fault, stage), fault.setting(stage), _stopping(stage):
+            await _reach(stage, fault.begins_at)
+            stage.say(f"{fault.name}: begins, {stage.progress.left} positions left")
+            began_ms = time.time_ns() // 1_000_000
+            try:
+                async with asyncio.timeout(FAULT_S_MAX):
+                    await fault.during(stage)
+            except DidNotHappen as error:
+                problem = str(error)
+            except TimeoutError:
+                problem = f"the fault was not over within {FAULT_S_MAX:g} s"
+            ended_ms = time.time_ns() // 1_000_000
+            await asyncio.to_thread(stage.progress.ask)
+            left = stage.progress.left
+            stage.say(f"{fault.name}: over after {(ended_ms - began_ms) / 1000:.1f} s, {left} left")
+            await stage.cluster.heal()
+            await _settle(stage)
+        evidence = await asyncio.to_thread(_collect, stage)
+    finally:
+        await stage.cluster.heal()
+        await asyncio.to_thread(admin.delete, stage.namespace.topics())
+    if problem:
+        stage.notes["did not happen"] = problem
+    return _row(
+        fault,
+        stage,
+        evidence,
+        status="did not happen" if problem else "passed",
+        figures=figures(
+            evidence.history.commits,
+            evidence.appended_ms,
+            began_ms=began_ms,
+            ended_ms=ended_ms,
+        ),
+        fault_s=(ended_ms - began_ms) / 1000,
+        run_s=time.monotonic() - began,
+        left=left,
+    )
+
+
+def _row(
+    fault: Fault,
+    stage: Stage,
+    evidence: Evidence,
+    *,
+    status: Status,
+    figures: Figures,
+    fault_s: float,
+    run_s: float,
+    left: int,
+) -> Row:
+    verdicts = check(evidence.history)
+    books = evidence.audit
+    clean = books.clean and not any(verdict.count for verdict in verdicts.values())
+    starts = total_starts(stage.folder)
+    finished_by_handlers = sum(
+        count for outcome, count in books.outcomes.items() if outcome != "skipped"
+    )
+    return Row(
+        name=fault.name,
+        what=fault.what,
+        status=status if clean else "failed",
+        records=stage.load.records,
+        verdicts=verdicts,
+        audit_clean=books.clean,
+        audit={
+            "accepted": books.accepted,
+            "lost": books.lost,
+            "duplicated": books.duplicated,
+            "reordered": books.reordered,
+            "in_flight": books.in_flight,
+        },
+        outcomes=dict(books.outcomes),
+        handler_starts=starts,
+        rerun=starts - finished_by_handlers,
+        figures=figures,
+        fault_s=fault_s,
+        run_s=run_s,
+        left_at_end=left,
+        own_deaths=len(stage.fleet.deaths),
+        notes=stage.notes,
+    )
+
+
+# --- steps -----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
+    """The load: on the log before the block, or on its way while the block runs."""
+    load = asyncio.create_task(
+        asyncio.to_thread(
+            publish,
+            stage.cluster.servers,
+            stage.namespace,
+            CODEC,
+            stage.load,
+            pace_s=fault.pace_s,
+        )
+    )
+    stage.loaded = load
+    if not fault.pace_s:
+        await load
+    try:
+        yield
+    finally:
+        await load
+
+
+@contextlib.asynccontextmanager
+async def _stopping(stage: Stage) -> AsyncIterator[None]:
+    """Whatever happens, no worker is left."""
+    try:
+        yield
+    finally:
+        unclean = await stage.fleet.stop()
+        if unclean:
+            stage.notes["ended uncleanly"] = str(unclean)
+
+
+async def _reach(stage: Stage, share: float) -> None:
+    """Wait until this share of all handling is committed (two hops per record)."""
+    wanted = share * 2 * stage.load.records
+    reached = await stage.progress.until(
+        lambda: stage.progress.done >= wanted, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S
+    )
+    if not reached:
+        raise RuntimeError(f"the workers do not work even before the fault: see {stage.folder}")
+
+
+async def _settle(stage: Stage) -> None:
+    """All is sent and committed, or nothing goes on any more."""
+    if stage.loaded is not None:
+        await stage.loaded
+    if not await stage.progress.until(
+        lambda: stage.progress.caught_up, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S
+    ):
+        stage.notes["not caught up"] = f"{stage.progress.left} positions left"
+
+
+def _collect(stage: Stage) -> Evidence:
+    reading = Reading(stage.cluster.servers, stage.namespace, CODEC)
+    try:
+        return reading.collect(
+            frozenset(stage.load.task_ids()),
+            frozenset(stage.never_committed),
+            stage.progress.steps_back,
+        )
+    finally:
+        reading.close()
+
+
+# --- who coordinates -------------------------------------------------------------------------
+
+
+async def _namespace(cluster: Cluster, placement: Placement) -> Namespace:
+    """A fresh one, whose group has its coordinator where the placement wants it."""
+    names = (Namespace(f"fault-{secrets.token_hex(5)}") for _ in range(PLACEMENT_TRIES_MAX))
+    if placement is Placement.ANYWHERE:
+        return next(names)
+    controls = await roles.controller(cluster)
+    led = await asyncio.to_thread(roles.leaders, cluster, roles.OFFSETS)
+    for name in names:
+        group = name.group(GROUP)
+        node = led[roles.coordinator_partition(group, len(led))]
+        if (node == controls) is (placement is Placement.TOGETHER):
+            return name
+    raise RuntimeError(f"no group coordinator can be placed {placement.name}: {led}")
+
+
+async def _placed_run_ids(stage: Stage, placement: Placement) -> Callable[[], str]:
+    """Run ids whose transaction coordinator is where the placement wants it."""
+    controls = await roles.controller(stage.cluster)
+    coordinates = await asyncio.to_thread(roles.group_coordinator, stage.cluster, stage.group)
+    led = await asyncio.to_thread(roles.leaders, stage.cluster, roles.TRANSACTIONS)
+    apart = placement is Placement.APART
+    wanted = {node for node in stage.cluster.ports if node not in (controls, coordinates)}
+    wanted = wanted if apart else {controls}
+
+    def run_id() -> str:
+        for _ in range(PLACEMENT_TRIES_MAX):
+            found = new_run_id()
+            partition = roles.coordinator_partition(stage.transactional_id(found), len(led))
+            if led[partition] in wanted:
+                return found
+        raise RuntimeError(f"no transaction coordinator can be placed {placement.name}: {led}")
+
+    return run_id

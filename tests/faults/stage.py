@@ -1,0 +1,153 @@
+"""What a fault is given: the cluster, a namespace with a load on it, workers, a way to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from consumers.worker.worker import new_run_id
+from streams.record import Partition
+from streams.schemas import Catalogue, Codec
+from streams.topics import TASKS, TOPICS, Namespace
+from tests.faults import roles
+from tests.faults.cluster import Cluster
+from tests.faults.fleet import Fleet
+from tests.faults.load import Load
+from tests.faults.pipeline import GROUP, PIPELINE
+from tests.faults.watch import Progress
+
+CODEC: Final = Codec(Catalogue.load())
+HAPPEN_S_MAX: Final = 60.0
+"""How long a fault waits for what it wants to see (a member gone, a request held)."""
+
+Notes = dict[str, str]
+"""What a fault did and saw, in words, for the report."""
+
+
+class NotPossibleHere(Exception):
+    """This machine does not allow the fault; says why."""
+
+
+class DidNotHappen(Exception):
+    """The fault did not take place as it must, so its zeros would prove nothing."""
+
+
+class Placement(Enum):
+    """Which nodes coordinate the pipeline."""
+
+    ANYWHERE = auto()
+    APART = auto()
+    """Controller, group coordinator and all transaction coordinators are three nodes."""
+    TOGETHER = auto()
+    """They are one node; the other two only lead partitions."""
+
+
+class Stage:
+    """One fault's run: everything it may use or break."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: Namespace,
+        load: Load,
+        app: str,
+        folder: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.load = load
+        self.folder = folder
+        self.say = say
+        self.group = namespace.group(GROUP)
+        self.tasks = namespace.topic(TASKS)
+        self.fleet = Fleet(cluster.servers, namespace, app, folder)
+        self.progress = Progress(cluster.admin, self.group, self.tasks, TOPICS[TASKS].partitions)
+        self.run_id: Callable[[], str] = new_run_id
+        """Names the next process run; set where its transaction coordinator is chosen."""
+        self.never_committed: set[str] = set()
+        """Task ids that a fault wrote in transactions which nobody committed."""
+        self.notes: Notes = {}
+        self.loaded: asyncio.Task[None] | None = None
+        """Ends when all of the load is acknowledged; None until it has begun."""
+
+    @property
+    def sources(self) -> list[Partition]:
+        """The partitions that the pipeline reads."""
+        return [Partition(self.tasks, index) for index in range(TOPICS[TASKS].partitions)]
+
+    def transactional_id(self, run_id: str) -> str:
+        """Full transactional id of one of the pipeline's process runs."""
+        return self.namespace.transactional_id(GROUP, run_id)
+
+    def members(self) -> int:
+        """Members that the group's coordinator counts now."""
+        answer = self.cluster.admin.describe_consumer_groups([self.group])[self.group]
+        return len(answer.result(10).members)
+
+    async def note_roles(self) -> None:
+        """Note what each node does, before one of them breaks."""
+        ids = [self.transactional_id(one.run_id) for one in self.fleet.processes]
+        found = await roles.all_roles(
+            self.cluster, topic=self.tasks, group=self.group, transactional_ids=ids
+        )
+        self.notes["roles"] = " | ".join(f"node {node}: {what}" for node, what in found.items())
+
+    async def until(self, condition: Callable[[], bool], what: str) -> float:
+        """Poll in a thread until it holds; returns the seconds. Raises `DidNotHappen`."""
+        began = time.monotonic()
+        while not await asyncio.to_thread(_quietly, condition):
+            if time.monotonic() - began > HAPPEN_S_MAX:
+                raise DidNotHappen(f"not within {HAPPEN_S_MAX:g} s: {what}")
+            await asyncio.sleep(0.1)
+        return time.monotonic() - began
+
+
+def _quietly(condition: Callable[[], bool]) -> bool:
+    """A broker that is away answers no question; the next time it may."""
+    try:
+        return condition()
+    except Exception:  # noqa: BLE001 - unanswered is not yet
+        return False
+
+
+Setting = Callable[[Stage], AbstractAsyncContextManager[None]]
+
+
+def workers(count: int) -> Setting:
+    """A setting of so many plain worker processes."""
+
+    @contextlib.asynccontextmanager
+    async def setting(stage: Stage) -> AsyncIterator[None]:
+        for _ in range(count):
+            await stage.fleet.start(run_id=stage.run_id)
+        yield
+
+    return setting
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the table: what breaks, and on which ground."""
+
+    name: str
+    what: str
+    """What is done, in a sentence."""
+    during: Callable[[Stage], Awaitable[None]]
+    """Breaks it, and mends what it broke itself. Notes what it saw."""
+    setting: Setting = workers(2)
+    app: str = PIPELINE
+    placement: Placement = Placement.ANYWHERE
+    special: Callable[[int], dict[int, str]] = lambda records: {}
+    """Which records of so many are tasks of another type."""
+    begins_at: float = 0.15
+    """Share of the work that is done when the fault begins."""
+    pace_s: float = 0.0
+    """Seconds over which the load is sent; 0: all of it before the workers start."""

@@ -1,0 +1,66 @@
+"""The faults, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tests.faults import broker_faults, worker_faults
+from tests.faults.stage import Fault
+
+_ROLE_NAMES: Final = {
+    "leader": "a partition leader",
+    "group_coordinator": "the group coordinator",
+    "transaction_coordinator": "the transaction coordinator",
+    "controller": "the controller",
+}
+
+
+def _of_brokers() -> Iterator[Fault]:
+    for how, make in (("kill", broker_faults.killed), ("pause", broker_faults.paused)):
+        for role, (find, placement) in broker_faults.ROLES.items():
+            signal = "SIGKILL" if how == "kill" else "SIGSTOP"
+            yield Fault(
+                name=f"{how}_{role}",
+                what=f"{signal} of {_ROLE_NAMES[role]}; back after {broker_faults.AWAY_S:g} s",
+                during=make(find),
+                placement=placement,
+            )
+
+
+FAULTS: Final = {
+    fault.name: fault
+    for fault in (
+        Fault(
+            name="kill_worker",
+            what=f"SIGKILL of a worker, {worker_faults.KILLS} times",
+            during=worker_faults.kill_worker,
+        ),
+        Fault(
+            name="zombie",
+            what="SIGSTOP of a worker past its session, then past its transaction; SIGCONT",
+            during=worker_faults.make_zombie,
+        ),
+        *_of_brokers(),
+        Fault(
+            name="rolling_restart",
+            what="every broker ended with SIGTERM and started again, one after the other",
+            during=broker_faults.rolling_restart,
+            pace_s=40,
+        ),
+        Fault(
+            name="rebalance_storm",
+            what="a worker joins and another leaves every second",
+            during=worker_faults.storm,
+            pace_s=25,
+        ),
+        Fault(
+            name="deaf_handler",
+            what="partitions revoked, and a worker ended, under handlers that ignore cancellation",
+            during=worker_faults.rebalance_the_deaf,
+            special=worker_faults.deaf_records,
+            begins_at=0.2,
+        ),
+    )
+}
+"""By name, in the order in which they run."""

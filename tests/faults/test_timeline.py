@@ -1,0 +1,50 @@
+"""Stalls and rates from commits alone."""
+
+from __future__ import annotations
+
+from streams.record import Partition
+from tests.faults.checkers import HANDLED, Commit
+from tests.faults.timeline import figures, stalls
+
+SOURCE = Partition("t", 0)
+ARRIVALS = {SOURCE: [(position, 0) for position in range(100)]}
+
+
+def commit(at_ms: int, start: int, end: int) -> Commit:
+    return Commit(SOURCE, at_ms, "w", start, end, ((HANDLED, range(start, end)),))
+
+
+def test_a_pause_with_work_waiting_is_a_stall() -> None:
+    """From the last commit to the next; a short one is none."""
+    commits = [commit(1000, 0, 10), commit(1500, 10, 20), commit(9500, 20, 100)]
+    (found,) = stalls(commits, ARRIVALS)
+    assert (found.from_ms, found.to_ms, found.seconds) == (1500, 9500, 8.0)
+
+
+def test_a_pause_without_work_is_none() -> None:
+    """Work that arrives late counts from its arrival."""
+    arrivals = {SOURCE: [(0, 0), (1, 8000)]}
+    commits = [commit(1000, 0, 1), commit(8200, 1, 2)]
+    assert stalls(commits, arrivals) == []
+
+
+def test_figures_of_a_fault() -> None:
+    """Recovered at the end of its last stall; rates before, during and after it."""
+    commits = [
+        commit(1000, 0, 10),
+        commit(2000, 10, 20),
+        commit(7000, 20, 30),
+        commit(8000, 30, 100),
+    ]
+    found = figures(commits, ARRIVALS, began_ms=3000, ended_ms=7500)
+    assert (found.recover_s, found.stall_s, found.stalled_partitions) == (4.0, 5.0, 1)
+    assert found.rate_before == 10.0
+    assert found.rate_during == 10 / 4.5
+    assert found.rate_after == 70 / 0.501
+
+
+def test_a_fault_that_stalls_nothing_recovers_at_once() -> None:
+    """Stalls from before it are not its own."""
+    commits = [commit(1000, 0, 10), commit(5000, 10, 20), commit(5500, 20, 100)]
+    found = figures(commits, ARRIVALS, began_ms=5200, ended_ms=5400)
+    assert (found.recover_s, found.stall_s) == (0.0, 0.0)
