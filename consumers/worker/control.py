@@ -8,27 +8,32 @@ minutes before it started to its end. What that history holds counts as far as i
                     one must not end a new process; of a run id: always, for no other run has it
     ReportStatus    only if appended after this process began to listen: an old asker is gone
 
-What cannot be decoded, or is nothing that a worker does, is logged and passed over. The consumer
-is made anew, at the same positions, whenever it has come to nothing; a `control` topic that does
-not exist yet is waited for.
+What cannot be decoded, or is nothing that a worker does, is logged and passed over. An outage is
+waited out, at the same positions; so is a `control` topic that does not exist yet.
+
+The client fetches on threads of its own, in C; the event loop looks every few milliseconds whether
+something came. A thread of ours would wait for the interpreter behind a busy loop, and a client on
+the loop needs a dozen of the loop's turns for one record: both hear later.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.worker.control_places import Places
 from streams import control, topics
 from streams.envelope import Envelope
-from streams.errors import BrokerError, DecodeError, LogError
+from streams.errors import AgentlogError, BrokerError, DecodeError, LogError
 from streams.identity import is_message_id
-from streams.kafka.configs import CONTROL
-from streams.kafka.positioned import close, open_at, record_of
+from streams.kafka.batches import record_of
+from streams.kafka.configs import CONTROL, SILENT
 from streams.kafka.reader import KafkaLogReader
 from streams.ports import Clock, SystemClock
 from streams.record import Partition, Record
@@ -40,17 +45,19 @@ HISTORY_MS: Final = 600_000
 """How far back a process begins: longer than a cancel stays ahead of its request."""
 CATCH_UP_S_MAX: Final = 10.0
 """Seconds that `start` waits for the history; then work begins without what is missing of it."""
-SILENT_MS_MAX: Final = 30_000
-"""Milliseconds without an answer of the broker after which the consumer is made anew."""
+LOOK_S: Final = 0.005
+"""Between two looks while something runs that a cancel could interrupt."""
+IDLE_LOOK_S: Final = 0.05
+"""The same while nothing runs."""
+BATCH_MAX: Final = 200
+"""Records heard in one go before the event loop gets to do anything else."""
+FOLLOW_S: Final = 30.0
+"""Between two looks at the topic, which may be given partitions or be made anew."""
+RETRY_S: Final = 1.0
 REASON_CHARS_MAX: Final = 500
 """Characters kept of a reason."""
-RETRY_S: Final = 1.0
-POLL_MS: Final = 1_000
-"""Longest wait for records; they are handed over the moment that they arrive."""
-CATCH_UP_POLL_MS: Final = 20
-BATCH_MAX: Final = 200
-"""Records taken in one go before the event loop gets to do anything else."""
 
+_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes are spelled so
 _log: Final = structlog.get_logger("agentlog.worker.control")
 
 
@@ -74,7 +81,10 @@ class Controlled(Protocol):
 
 
 class ControlListener:
-    """Hears `control` for one worker process: `group` is its group's full name."""
+    """Hears `control` for one worker process: `group` is its group's full name.
+
+    `busy` says whether something runs that a cancel could interrupt. For one event loop.
+    """
 
     def __init__(
         self,
@@ -85,31 +95,37 @@ class ControlListener:
         *,
         group: str,
         run_id: str,
+        busy: Callable[[], bool] = lambda: True,
         clock: Clock | None = None,
         history_ms: int = HISTORY_MS,
         catch_up_s_max: float = CATCH_UP_S_MAX,
     ) -> None:
         self._servers = bootstrap_servers
         self._topic = namespace.topic(topics.CONTROL)
-        self._reader = KafkaLogReader(bootstrap_servers, silence_s_max=catch_up_s_max)
         self._codec = codec
         self._controlled = controlled
         self._group = group
         self._run_id = run_id
+        self._busy = busy
         self._clock = clock or SystemClock()
         self._history_ms = history_ms
         self._catch_up_s_max = catch_up_s_max
-        self._positions: dict[Partition, int] = {}
-        self._live_from: dict[Partition, int] = {}
-        """What was the end when this process began to listen; absent for what is younger."""
-        self._located = False
-        self._in_touch = True
+        self._places = Places(self._topic)
         self._caught_up = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._in_touch = True
+        self._unheard: deque[Message] = deque()
+        self._found: set[int] = set()
+        """Schema ids that are not in the catalogue, but on the log."""
+        self._consumer: Consumer | None = None
+        self._next_look: asyncio.Handle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin to listen; returns when the history was heard, or after `catch_up_s_max`."""
-        self._task = asyncio.create_task(self._listen(), name="control")
+        self._loop = asyncio.get_running_loop()
+        self._reader = KafkaLogReader(self._servers, silence_s_max=self._catch_up_s_max)
+        self._consumer = Consumer({**CONTROL, "bootstrap.servers": self._servers}, logger=SILENT)
+        self._spawn(self._follow(self._consumer))
         try:
             async with asyncio.timeout(self._catch_up_s_max):
                 await self._caught_up.wait()
@@ -123,89 +139,138 @@ class ControlListener:
 
     async def stop(self) -> None:
         """Stop listening. Twice does no harm."""
-        task, self._task = self._task, None
-        if task is not None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        if self._next_look is not None:
+            self._next_look.cancel()
+        for task in self._tasks:
             task.cancel()
-            await asyncio.wait({task})
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(consumer.close)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work, name="control")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- where to read -----------------------------------------------------------------------
+
+    async def _follow(self, consumer: Consumer) -> None:
+        """Find the topic, then see every now and then what has become of it."""
+        while True:
+            wait_s = FOLLOW_S
+            try:
+                if await self._find_places():
+                    await self._read_on(consumer)
+                self._back_in_touch()
+            except LogError as error:  # no such topic
+                wait_s = RETRY_S
+                self._out_of_touch(error)
+                self._places.topic_is_absent()
+                consumer.unassign()  # another topic of this name is no continuation
+                self._caught_up.set()  # there is no history
+            except (AgentlogError, KafkaException) as error:
+                wait_s = RETRY_S
+                self._out_of_touch(error)
+            await asyncio.sleep(wait_s)
+
+    async def _find_places(self) -> bool:
+        """True if reading has to begin, or to go on elsewhere."""
+        ends = await asyncio.to_thread(self._reader.ends, [self._topic])
+        if not self._places.are_unknown:
+            return self._places.follow(ends)
+        since_ms = self._clock.now_us() // 1000 - self._history_ms
+        starts = await asyncio.to_thread(self._reader.ends_at, [self._topic], since_ms)
+        self._places.begin(starts, ends)
+        return True
+
+    async def _read_on(self, consumer: Consumer) -> None:
+        self._unheard.clear()
+        consumer.assign(
+            [TopicPartition(*source, at) for source, at in self._places.positions.items()]
+        )
+        # The client looks for the leaders of a topic that is new to it once a second; asked for
+        # the topic, it finds them at once.
+        with contextlib.suppress(KafkaException):
+            await asyncio.to_thread(consumer.list_topics, self._topic, RETRY_S)
+        self._look_in(0)
 
     # --- hearing -----------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._locate()
-                await self._follow()
-            except OffsetOutOfRangeError as error:
-                # Removed or made anew while we were away: all that is there now is younger than us.
-                self._positions.clear()
-                self._live_from.clear()
-                self._out_of_touch(error)
-            except Exception as error:  # noqa: BLE001 - nobody else would hear of it
-                self._out_of_touch(error)
-            await asyncio.sleep(RETRY_S)
+    def _look_in(self, wait_s: float) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = self._loop.call_later(wait_s, self._look)
 
-    async def _locate(self) -> None:
-        """Find where to read from, for partitions that have no position yet."""
-        if self._located:
-            found = await asyncio.to_thread(self._reader.starts, [self._topic])
-            for source, start in found.items():
-                self._positions.setdefault(source, start)
+    def _look(self) -> None:
+        """Hear what has come, and look again in a moment."""
+        if self._consumer is None:
             return
-        since_ms = self._now_ms() - self._history_ms
-        try:
-            starts = await asyncio.to_thread(self._reader.ends_at, [self._topic], since_ms)
-            ends = await asyncio.to_thread(self._reader.ends, [self._topic])
-        except LogError:  # no such topic: whatever it will hold is younger than us
-            self._located = True
+        self._unheard += self._consumer.consume(BATCH_MAX, 0)
+        full = len(self._unheard) >= BATCH_MAX
+        while self._unheard:
+            message = self._unheard[0]
+            if (schema_id := self._unknown_schema(message)) is not None:
+                self._spawn(self._ask(schema_id, message))  # its end looks again
+                return
+            self._hear(message)
+            self._unheard.popleft()
+        if not self._caught_up.is_set() and self._places.caught_up:
             self._caught_up.set()
-            raise
-        self._positions.update(starts.ends)
-        self._live_from.update(ends.ends)
-        self._located = True
+        soon = self._busy() or not self._caught_up.is_set()
+        self._look_in(0 if full else LOOK_S if soon else IDLE_LOOK_S)
 
-    async def _follow(self) -> None:
-        """Hear whatever comes, until the consumer comes to nothing or the topic has grown."""
-        consumer = await open_at(self._servers, CONTROL, self._positions)
-        opened_at_ms = self._now_ms()
+    def _unknown_schema(self, message: Message) -> int | None:
+        """The id of a schema that only the log may know: finding it takes its time."""
+        value = message.value()
+        if message.error() is not None or value is None:
+            return None
+        with contextlib.suppress(DecodeError):
+            schema_id, _ = unframe(value, record_of(message).headers)
+            if self._codec.catalogue.by_id(schema_id) is None and schema_id not in self._found:
+                return schema_id
+        return None
+
+    async def _ask(self, schema_id: int, message: Message) -> None:
+        """Look for a schema on the log; without it the record is passed over."""
         try:
-            while self._is_good(consumer, opened_at_ms):
-                poll_ms = POLL_MS if self._caught_up.is_set() else CATCH_UP_POLL_MS
-                batches = await consumer.getmany(timeout_ms=poll_ms, max_records=BATCH_MAX)
-                for part, messages in batches.items():
-                    for message in messages:
-                        await self._hear(record_of(message))
-                        self._positions[Partition(*part)] = message.offset + 1
-                await self._note_positions(consumer)
-                await asyncio.sleep(0)
-        finally:
-            await close(consumer)
+            await asyncio.to_thread(self._codec.writer_schema, schema_id)
+            self._found.add(schema_id)
+        except BrokerError as error:
+            self._out_of_touch(error)
+            await asyncio.sleep(RETRY_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on without it
+            if self._unheard and self._unheard[0] is message:
+                self._unheard.popleft()
+                self._pass_over(record_of(message), error)
+        self._look_in(0)
 
-    def _is_good(self, consumer: AIOKafkaConsumer, opened_at_ms: int) -> bool:
-        """False once the topic has more partitions. Raises `BrokerError` at a silence."""
-        heard_ms = [consumer.last_poll_timestamp(part) for part in consumer.assignment()]
-        silent_ms = self._now_ms() - min(heard or opened_at_ms for heard in heard_ms)
-        if silent_ms > SILENT_MS_MAX:
-            raise BrokerError(f"{self._servers} has not answered for {silent_ms / 1000:g} s")
-        if None not in heard_ms:
-            self._back_in_touch()
-        known = consumer.partitions_for_topic(self._topic) or set()
-        return len(known) <= len(self._positions)
+    def _hear(self, message: Message) -> None:
+        error, source = message.error(), Partition(message.topic() or "", message.partition() or 0)
+        if error is not None:
+            if error.code() == _END:
+                self._places.passed(source, message.offset() or 0)
+            else:  # the client goes on trying
+                self._out_of_touch(KafkaException(error))
+            return
+        record = record_of(message)
+        try:
+            self._act(record, self._codec.decode(record.value, record.headers))
+        except DecodeError as problem:
+            self._pass_over(record, problem)
+        except Exception:  # noqa: BLE001 - one record must not end the lane that stops things
+            _log.exception("control_failed", record=str(record))
+        self._places.passed(source, record.position + 1)
 
-    async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:
-        """Positions pass transaction markers, too; behind the history, we have caught up."""
-        for source in self._positions:
-            position = await consumer.position(TopicPartition(*source))
-            self._positions[source] = max(self._positions[source], position)
-        if not self._caught_up.is_set() and _passed(self._positions, self._live_from):
-            self._caught_up.set()
+    def _pass_over(self, record: Record, problem: Exception) -> None:
+        _log.warning("control_undecodable", record=str(record), error=str(problem))
+        self._places.passed(record.source, record.position + 1)
 
-    def _now_ms(self) -> int:
-        return self._clock.now_us() // 1000
-
-    def _out_of_touch(self, error: BaseException) -> None:
+    def _out_of_touch(self, error: Exception) -> None:
         if self._in_touch:
             self._in_touch = False
-            _log.warning("control_unheard", topic=self._topic, error=str(error) or repr(error))
+            _log.warning("control_unheard", topic=self._topic, error=str(error))
 
     def _back_in_touch(self) -> None:
         if not self._in_touch:
@@ -214,29 +279,9 @@ class ControlListener:
 
     # --- acting ------------------------------------------------------------------------------
 
-    async def _hear(self, record: Record) -> None:
-        """Act on one record. Raises `BrokerError` if its schema could not be asked for."""
-        try:
-            envelope = await self._decoded(record)
-            self._act(record, envelope)
-        except DecodeError as error:
-            _log.warning("control_undecodable", record=str(record), error=str(error))
-        except BrokerError:
-            raise
-        except Exception:  # noqa: BLE001 - one record must not end the lane that stops things
-            _log.exception("control_failed", record=str(record))
-
-    async def _decoded(self, record: Record) -> Envelope:
-        codec, value = self._codec, record.value
-        if value is not None:
-            schema_id, _ = unframe(value, record.headers)
-            if codec.catalogue.by_id(schema_id) is None:
-                # Read from the log, which takes its time: not on the event loop.
-                await asyncio.to_thread(codec.writer_schema, schema_id)
-        return codec.decode(value, record.headers)
-
     def _act(self, record: Record, envelope: Envelope) -> None:
-        payload, live = envelope.payload, record.position >= self._live_from.get(record.source, 0)
+        payload = envelope.payload
+        live = self._places.is_live(record.source, record.position)
         match envelope.type:
             case control.CANCEL:
                 if not is_message_id(payload["message_id"]):
@@ -255,7 +300,3 @@ class ControlListener:
 
 def _reason(payload: Mapping[str, Any]) -> str:
     return str(payload["reason"])[:REASON_CHARS_MAX]
-
-
-def _passed(positions: Mapping[Partition, int], ends: Mapping[Partition, int]) -> bool:
-    return all(positions.get(source, 0) >= end for source, end in ends.items())

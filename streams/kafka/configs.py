@@ -37,11 +37,20 @@ TAIL: Final[Mapping[str, Any]] = {
 """aiokafka's consumer by assignment, for live tails."""
 
 CONTROL: Final[Mapping[str, Any]] = {
-    **TAIL,
-    "fetch_min_bytes": 1,  # the broker answers with the first record: no delay for company
-    "metadata_max_age_ms": 30_000,  # so that further partitions are seen soon
+    "group.id": "agentlog-control",  # the client insists; assign and no commit make no member
+    "isolation.level": "read_committed",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",  # removed or made anew: all that is there is to be heard
+    "enable.partition.eof": True,
+    "fetch.min.bytes": 1,  # the broker answers with the first record: no delay for company
+    "fetch.error.backoff.ms": 100,
+    "fetch.queue.backoff.ms": 10,
+    "reconnect.backoff.max.ms": 1_000,
+    "queued.max.messages.kbytes": 4_096,
+    "check.crcs": True,
 }
-"""aiokafka's consumer by assignment, for the system lane."""
+"""confluent-kafka's consumer by assignment, for the system lane."""
 
 ADMIN: Final[Mapping[str, Any]] = {
     "socket.timeout.ms": 10_000,

@@ -23,11 +23,11 @@ from streams.brokers.embedded import EmbeddedKafka
 from streams.control import cancel, drain, report_status
 from streams.envelope import Envelope, Kind, Lane
 from streams.headers import record_headers
-from streams.kafka import configs
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.publisher import Publisher
 from streams.kafka.schema_topic import SchemaTopic
 from streams.schemas import Catalogue, Codec
+from streams.schemas.framing import frame
 from streams.topics import CONTROL, TOPICS, Namespace
 from tests.consumers.worker.harness import until
 
@@ -201,6 +201,25 @@ async def test_garbage_is_passed_over(
     assert heard.cancels == [(an_id(8), "y" * listening.REASON_CHARS_MAX)]
 
 
+async def test_a_cancel_of_a_writer_that_only_the_log_knows_is_heard_in_its_place(
+    kafka: str, topics: Namespace, publisher: Publisher, listen: Callable[..., Any]
+) -> None:
+    """A newer deployment's schema: looked up in the `schemas` topic, and nothing overtakes it."""
+    written = CODEC.encode(
+        cancel(an_id(1)).with_(id=an_id(0), sender="s", created_at=1, kind=Kind.COMMAND)
+    )
+    text = CODEC.catalogue.type("agentlog.control.Cancel").writer.text
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    await producer.send_and_wait(topics.topic("schemas"), text.encode(), key=b"77")
+    await producer.send_and_wait(topics.topic(CONTROL), frame(77, written[5:]), key=b"k")
+    await producer.stop()
+    await publisher.publish(cancel(an_id(2)))
+    heard = Heard()
+    await listen(heard, codec=Codec(Catalogue.load(), [SchemaTopic(kafka, topics)]))
+    assert heard.cancels == [(an_id(1), ""), (an_id(2), "")]
+
+
 async def test_a_transactions_control_counts_when_it_commits_and_never_if_it_aborts(
     kafka: str, topics: Namespace, listen: Callable[..., Any]
 ) -> None:
@@ -256,8 +275,7 @@ async def test_a_topic_that_does_not_exist_yet_is_waited_for(
 async def test_partitions_that_control_is_given_are_heard_too(
     kafka: str, topics: Namespace, listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Instead of 30 s.
-    monkeypatch.setitem(configs.CONTROL, "metadata_max_age_ms", 200)
+    monkeypatch.setattr(listening, "FOLLOW_S", 0.2)  # instead of 30 s
     heard = Heard()
     await listen(heard)
     admin = AdminClient({"bootstrap.servers": kafka})
@@ -272,15 +290,35 @@ async def test_partitions_that_control_is_given_are_heard_too(
     assert {message_id for message_id, _ in heard.cancels} == {an_id(n) for n in range(30)}
 
 
+async def test_a_topic_that_is_made_anew_is_heard_from_its_beginning(
+    kafka: str, topics: Namespace, listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "FOLLOW_S", 0.2)  # instead of 30 s
+    heard, admin = Heard(), TopicAdmin(kafka)
+    async with Publisher(kafka, topics, CODEC, sender="operator") as publisher:
+        await publisher.publish_many(cancel(an_id(n)) for n in range(3))
+    listener = await listen(heard)
+    assert len(heard.cancels) == 3
+    admin.delete([topics.topic(CONTROL)])
+    await until(lambda: listener._places._absent, "the topic is missed")
+    admin.provision(topics, USED)
+    async with Publisher(kafka, topics, CODEC, sender="operator") as publisher:
+        await publisher.publish(drain(topics.group("fleet"), "young"))
+        await publisher.publish_many(cancel(an_id(n)) for n in range(3, 6))
+    await until(heard.has(an_id(5)), "the new topic is heard")
+    assert heard.cancels == [(an_id(n), "") for n in range(6)]
+    assert heard.drains == [(topics.group("fleet"), "young")]
+
+
 async def test_an_outage_is_survived_and_nothing_is_missed_or_repeated(
     listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGSTOP for longer than the listener's patience: it makes its consumer anew."""
-    monkeypatch.setattr(listening, "SILENT_MS_MAX", 1_000)
+    """SIGSTOP, as a partition would look."""
+    monkeypatch.setattr(listening, "FOLLOW_S", 0.2)  # instead of 30 s
     heard, mine = Heard(), Namespace("outage")
     with EmbeddedKafka() as own:
         TopicAdmin(own.bootstrap_servers).provision(mine, USED)
-        listener = await listen(heard, own.bootstrap_servers, namespace=mine)
+        listener = await listen(heard, own.bootstrap_servers, namespace=mine, catch_up_s_max=5)
         async with Publisher(own.bootstrap_servers, mine, CODEC, sender="operator") as publisher:
             await publisher.publish(cancel(an_id(1)))
             await until(heard.has(an_id(1)), "the first is heard")
