@@ -8,29 +8,33 @@
 
 An app only says what is to be done. A worker (`consumers.worker`) runs it: one record of a key at
 a time, keys side by side, outputs and outcome in one transaction.
+
+A handler may be `async def`, or `def`: then it runs on a thread of the app's pool and gets a
+`SyncContext`. It may take as long as it needs; its key waits for it, its partition is kept.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
-from consumers.context import Context
+from consumers.journal.outcomes import Delivery
+from consumers.retry import RetryPolicy
 from consumers.window import CLIENT_QUEUE_BYTES
 from streams.errors import ConfigurationError
 from streams.topics import JOURNAL
 
 EVERY_TYPE: Final = "*"
 
-HandlerFunction = Callable[[Context, Mapping[str, Any]], Awaitable[None]]
-F = TypeVar("F", bound=Callable[..., Awaitable[None]])
+HandlerFunction = Callable[[Any, Mapping[str, Any]], Awaitable[None] | None]
+F = TypeVar("F", bound=Callable[..., Awaitable[None] | None])
 
 
 class Handler(msgspec.Struct, frozen=True):
-    """One async function for one payload type, or for every type."""
+    """One function for one payload type, or for every type."""
 
     name: str
     """With the app's name part of its outputs' ids and of the idempotency key: renaming either
@@ -38,6 +42,11 @@ class Handler(msgspec.Struct, frozen=True):
     type: str
     """Full payload type name, or `*`."""
     function: HandlerFunction
+    is_async: bool = True
+    timeout_s: float | None = None
+    """Seconds that one attempt may take; then it is interrupted, and has failed."""
+    concurrency_max: int | None = None
+    """How many of its runs one worker has at once, whatever their keys."""
 
 
 class _Decorator(Protocol):
@@ -50,7 +59,13 @@ class App:
     `name` is the group's logical name, `topics` are logical names too. In flight is what a worker
     process holds between the log and a commit: at most `in_flight_max` records and about
     `in_flight_bytes_max` bytes, the client's own queue included. At most `running_max` records
-    are in handlers at once. A commit waits `commit_linger_ms` for more to finish with it.
+    are in handlers at once, sync ones on at most `threads_max` threads. A commit waits
+    `commit_linger_ms` for more to finish with it.
+
+    `delivery` is `exactly_once` (outputs, outcomes and positions in one transaction) or
+    `at_least_once` (first outputs and outcomes, then positions). A record that repeats one of the
+    last `dedup_window` positions of its partition, by id, key and redrive, is skipped; taking a
+    partition over reads back that many records (0: nothing is remembered).
 
     Handlers of one type, and those of `*`, run in parallel on a record. A record whose type has
     none is skipped with a warning and counts as processed (S3.7). Imported records are skipped
@@ -68,6 +83,10 @@ class App:
         commit_linger_ms: int = 10,
         drain_s_max: float = 30.0,
         skip_imports: bool = True,
+        delivery: Literal["exactly_once", "at_least_once"] = "exactly_once",
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        dedup_window: int = 100_000,
+        threads_max: int = 8,
     ) -> None:
         self.name = name
         self.topics = tuple(topics)
@@ -78,43 +97,79 @@ class App:
         self.drain_s_max = drain_s_max
         """Seconds that running handlers get when their partition is revoked or the worker stops."""
         self.skip_imports = skip_imports
+        self.delivery = delivery
+        self.retry = retry
+        self.dedup_window = dedup_window
+        self.threads_max = threads_max
         self._handlers: dict[str, Handler] = {}
         self._by_type: dict[str, tuple[Handler, ...]] = {}
         self._check()
 
     def _check(self) -> None:
-        problem = ""
-        if not self.name:
-            problem = "needs a name: it is the consumer group"
-        elif not self.topics:
-            problem = "reads no topic; give topics=('tasks',) or more"
-        elif JOURNAL in self.topics:
-            problem = "cannot read the journal: its own commits would feed it for ever"
-        elif min(self.in_flight_max, self.running_max) < 1:
-            problem = "must let at least one record be in flight and run"
-        elif self.in_flight_bytes_max < 2 * CLIENT_QUEUE_BYTES:
-            problem = f"in_flight_bytes_max must be at least {2 * CLIENT_QUEUE_BYTES}"
-        elif self.commit_linger_ms < 0 or self.drain_s_max < 0:
-            problem = "commit_linger_ms and drain_s_max cannot be negative"
-        if problem:
-            raise ConfigurationError(f"app {self.name!r}: {problem}")
+        rules = (
+            (bool(self.name), "needs a name: it is the consumer group"),
+            (bool(self.topics), "reads no topic; give topics=('tasks',) or more"),
+            (
+                JOURNAL not in self.topics,
+                "cannot read the journal: its own commits would feed it for ever",
+            ),
+            (
+                min(self.in_flight_max, self.running_max) >= 1,
+                "must let at least one record be in flight and run",
+            ),
+            (
+                self.in_flight_bytes_max >= 2 * CLIENT_QUEUE_BYTES,
+                f"in_flight_bytes_max must be at least {2 * CLIENT_QUEUE_BYTES}",
+            ),
+            (
+                self.delivery in list(Delivery),
+                f"delivery is {self.delivery!r}; choose from {', '.join(Delivery)}",
+            ),
+            (self.dedup_window >= 0, "dedup_window cannot be negative; 0 remembers nothing"),
+            (self.threads_max >= 1, "threads_max must be at least 1: sync handlers need a thread"),
+            (
+                min(self.commit_linger_ms, self.drain_s_max) >= 0,
+                "commit_linger_ms and drain_s_max cannot be negative",
+            ),
+        )
+        for holds, problem in rules:
+            if not holds:
+                raise ConfigurationError(f"app {self.name!r}: {problem}")
 
-    def on(self, type_name: str = EVERY_TYPE, *, name: str | None = None) -> _Decorator:
-        """Register an async function for a payload type's full name, or `*` for every type.
+    def on(
+        self,
+        type_name: str = EVERY_TYPE,
+        *,
+        name: str | None = None,
+        timeout_s: float | None = None,
+        concurrency_max: int | None = None,
+    ) -> _Decorator:
+        """Register a function for a payload type's full name, or `*` for every type.
 
         `name` defaults to the function's; it must be unique in the app. Raises
-        `ConfigurationError` for a name that is taken and for a function that is not async.
+        `ConfigurationError` for a name that is taken and for bounds that let nothing run.
         """
 
         def register(function: F) -> F:
-            handler = Handler(name or function.__name__, type_name, function)
-            is_async: bool = inspect.iscoroutinefunction(function)
-            if not is_async:
-                raise ConfigurationError(f"app {self.name!r}: {handler.name} is not `async def`")
+            handler = Handler(
+                name or function.__name__,
+                type_name,
+                function,
+                inspect.iscoroutinefunction(function),
+                timeout_s,
+                concurrency_max,
+            )
+            problem = ""
             if handler.name in self._handlers:
-                raise ConfigurationError(
-                    f"app {self.name!r} has two handlers named {handler.name}; give one a name="
-                )
+                problem = f"has two handlers named {handler.name}; give one a name="
+            elif timeout_s is not None and timeout_s <= 0:
+                problem = f"gives {handler.name} a timeout of {timeout_s} s; it must be positive"
+            elif timeout_s is not None and not handler.is_async:
+                problem = f"gives {handler.name} a timeout, but no thread can be interrupted"
+            elif concurrency_max is not None and concurrency_max < 1:
+                problem = f"lets {concurrency_max} of {handler.name} run; give at least 1"
+            if problem:
+                raise ConfigurationError(f"app {self.name!r} {problem}")
             self._handlers[handler.name] = handler
             self._by_type.clear()
             return function

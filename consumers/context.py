@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, MutableMapping
+import asyncio
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -11,117 +13,78 @@ import msgspec
 import structlog
 
 from consumers.journal.outcomes import Output
-from streams import outgoing
-from streams.envelope import Envelope, Kind
-from streams.identity import derived_id
-from streams.kafka.schema_topic import schema_record
-from streams.ports import Clock
+from consumers.outbox import Outbox
+from consumers.streaming import AnswerStream
+from streams.answers import answered, failed
+from streams.dead_letters import REDRIVEN, DeadLetter, redrive_headers, resolved
+from streams.envelope import Envelope
+from streams.errors import ConfigurationError, DecodeError, NonRetriable
 from streams.record import Record
-from streams.schemas import Codec
-from streams.topics import INBOX, SCHEMAS, Namespace
 
-RECORD_BYTES_MAX: Final = 1_000_000
-"""Largest output (key + value + headers) unless told otherwise, in bytes."""
+EFFECT_BYTES_MAX: Final = 64 * 1024
+"""The result of one effect as JSON, in bytes of UTF-8."""
+EFFECT_RECORDED: Final = "agentlog.effect.EffectRecorded"
 
-current_context: ContextVar[Context | None] = ContextVar("agentlog_context", default=None)
-"""The context of the handler that runs in this task; None outside of handlers."""
+Effect = Callable[[str], Awaitable[Any] | Any]
+"""Does something outside of the log under an idempotency key, and returns a JSON value."""
+
+
+class RunCell:
+    """Which handler runs in this task, now."""
+
+    __slots__ = ("ctx",)
+
+    def __init__(self, ctx: Context | None = None) -> None:
+        self.ctx = ctx
+
+
+current_run: ContextVar[RunCell | None] = ContextVar("agentlog_run", default=None)
+"""The run of the handler in this task; None outside of handlers."""
 
 
 def add_record_ids(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """A structlog processor: what a handler logs carries the ids of what it runs on."""
-    ctx = current_context.get()
-    if ctx is not None:
-        for name, value in ctx.ids.items():
+    cell = current_run.get()
+    if cell is not None and cell.ctx is not None:
+        for name, value in cell.ctx.ids.items():
             event.setdefault(name, value)
     return event
 
 
-class Outbox:
-    """Turns a handler's envelopes into records: what all contexts of one worker share."""
+class Failure(msgspec.Struct, frozen=True):
+    """How an attempt of a handler failed."""
 
-    def __init__(
-        self,
-        codec: Codec,
-        namespace: Namespace,
-        clock: Clock,
-        *,
-        app_name: str,
-        writer: str | None = None,
-        record_bytes_max: int = RECORD_BYTES_MAX,
-    ) -> None:
-        self.codec = codec
-        self.clock = clock
-        self.app_name = app_name
-        self.writer = writer
-        """The process run that writes: the audit tells groups' outputs apart by it."""
-        self.types_used: set[str] = set()
-        """Payload types of all envelopes so far: their schemas must be on the log with them."""
-        self._topics: dict[str, str] = {}
-        self._namespace = namespace
-        self._inbox = namespace.topic(INBOX)
-        self._outgoing = outgoing.Outbox(
-            codec,
-            sender=app_name,
-            clock=clock,
-            rng=random.Random(0),
-            record_bytes_max=record_bytes_max,
-            namespace=namespace,
-        )
+    handler: str
+    error: BaseException
+    stack: str
+    failed_at_ms: int
 
-    def agent_of(self, record: Record, envelope: Envelope) -> str:
-        """Who a record is handled as: the inbox's owner, the only recipient, else the app."""
-        if record.topic == self._inbox and record.key:
-            return record.key.decode("utf-8", "replace")
-        if len(envelope.recipients) == 1:
-            return envelope.recipients[0]
-        return self.app_name
-
-    def kind_of(self, envelope: Envelope) -> Kind:
-        """The envelope's kind, else its type's own. Raises `UnknownType`."""
-        if envelope.kind is not Kind.UNKNOWN:
-            return envelope.kind
-        return self.codec.catalogue.type(envelope.type).kind
-
-    def records(self, envelope: Envelope) -> list[Output]:
-        """The records of a stamped envelope, one per route, encoded and checked.
-
-        Raises the `EnvelopeError` that says what is wrong; nothing is kept then.
-        """
-        ready = self._outgoing.prepare(envelope)
-        self.types_used.add(envelope.type)
-        return [
-            Output(self._full(logical), key, ready.value, ready.headers)
-            for logical, key in ready.routes
-        ]
-
-    def _full(self, logical: str) -> str:
-        topic = self._topics.get(logical)
-        if topic is None:
-            topic = self._topics[logical] = self._namespace.topic(logical)
-        return topic
-
-    def schema_record(self, type_name: str) -> Output:
-        """The record that announces a payload type's writer schema on the `schemas` topic."""
-        key, value = schema_record(self.codec.catalogue.type(type_name).writer)
-        return Output(self._namespace.topic(SCHEMAS), key, value, [])
+    @property
+    def name(self) -> str:
+        """Class of the error."""
+        return type(self.error).__name__
 
 
 class Context:
-    """One run of one handler on one record.
+    """One attempt of one handler on one record.
 
     Outputs count only if the handler returns: they are written in the transaction that records
     the outcome, or never.
     """
 
     __slots__ = (
+        "_effects",
         "_ended",
         "_outbox",
         "_published",
+        "_sent",
         "attempt",
+        "cancelled",
         "envelope",
         "handler",
+        "last_failure",
         "outputs",
         "payload",
         "record",
@@ -134,6 +97,10 @@ class Context:
         envelope: Envelope,
         payload: Mapping[str, Any],
         handler: str,
+        *,
+        attempt: int = 1,
+        last_failure: Failure | None = None,
+        effects: dict[str, str] | None = None,
     ) -> None:
         self.record = record
         """Where it came from: full topic name, partition, position, key, headers."""
@@ -141,12 +108,18 @@ class Context:
         self.payload = payload
         self.handler = handler
         """Name of the handler that runs."""
-        self.attempt = 1
-        """Counts from 1."""
+        self.attempt = attempt
+        """Counts from 1, anew in a process that takes over."""
+        self.last_failure = last_failure
+        """How the attempt before this one failed; None at the first."""
+        self.cancelled = False
+        """True once this run was interrupted: for sync handlers, which no await interrupts."""
         self.outputs: list[Output] = []
         """Records that its envelopes have become so far."""
         self._outbox = outbox
+        self._effects = {} if effects is None else effects
         self._published = 0
+        self._sent = 0
         self._ended = False
 
     @property
@@ -160,6 +133,14 @@ class Context:
         outside the log.
         """
         return f"{self.envelope.id}:{self.agent}:{self._name}"
+
+    @property
+    def dead_letter(self) -> DeadLetter | None:
+        """Why this record is a dead letter, for handlers that read a dead-letter topic."""
+        try:
+            return DeadLetter.from_record(self.record)
+        except DecodeError:
+            return None
 
     @property
     def _name(self) -> str:
@@ -184,6 +165,8 @@ class Context:
         """A structlog logger with the ids of the run bound."""
         return structlog.get_logger("agentlog.handler").bind(**self.ids)
 
+    # --- with the outcome --------------------------------------------------------------------
+
     async def publish(self, envelope: Envelope) -> Envelope:
         """Send an envelope, if and when this record's outcome commits; returns it stamped.
 
@@ -193,22 +176,123 @@ class Context:
         It is encoded at once: an `EnvelopeError` (unknown type, a payload that does not fit, no
         route, too large) is raised here, in the handler, and nothing is sent.
         """
+        self._check_running("publishes")
+        stamped = self._stamped(envelope, self._name, self._published)
+        self.outputs += self._outbox.records(stamped)
+        self._published += 1
+        return stamped
+
+    async def respond(self, data: Any) -> Envelope:
+        """Answer the request that is being handled with a JSON value (S3.12)."""
+        return await self.publish(answered(self.envelope, data))
+
+    async def fail(self, error_name: str, message: str) -> Envelope:
+        """Answer that there is no answer, and why. The record is handled all the same."""
+        return await self.publish(failed(self.envelope, error_name, message))
+
+    async def effect(self, name: str, do: Effect) -> Any:
+        """Run something that acts outside of the log, and keep what it returns (a JSON value).
+
+        `do` gets the effect's own idempotency key, the same in every run. What it returned is
+        recorded with this record's outcome (`EffectRecorded`), for replays; a later attempt in
+        this process gets it without running `do` again. After a crash before the commit it runs
+        again, under the same key. A plain function runs on a thread.
+
+        Raises `NonRetriable` for a result that is no JSON or larger than `EFFECT_BYTES_MAX`.
+        """
+        self._check_running("runs an effect")
+        key = f"{self.idempotency_key}:{name}"
+        text = self._effects.get(key)
+        if text is None:
+            if inspect.iscoroutinefunction(do):
+                result = await do(key)
+            else:
+                result = await asyncio.to_thread(do, key)
+                if inspect.isawaitable(result):
+                    result = await result
+            text = self._effects[key] = _effect_text(name, result)
+        record = self.record
+        await self.publish(
+            Envelope(
+                type=EFFECT_RECORDED,
+                payload={
+                    "idempotency_key": key,
+                    "name": name,
+                    "handler": self._name,
+                    "topic": record.topic,
+                    "partition": record.partition,
+                    "position": record.position,
+                    "result": text,
+                },
+            )
+        )
+        return json.loads(text)
+
+    async def resubmit(self, note: str = "") -> None:
+        """For a dead letter: send the original record back to where it came from, as it was.
+
+        It is a redrive, for the group alone that could not finish it, and commits with this
+        record's outcome. Raises `NonRetriable` for a record that is no dead letter.
+        """
+        letter = self.dead_letter
+        if letter is None:
+            raise NonRetriable(f"{self.record} is no dead letter: there is nothing to resubmit")
+        self._check_running("resubmits")
+        record = self.record
+        self.outputs.append(
+            Output(letter.topic, record.key, record.value, redrive_headers(record, letter))
+        )
+        redrive = letter.retry_count + 1
+        await self.publish(resolved(record, action=REDRIVEN, redrive=redrive, note=note))
+
+    # --- at once -----------------------------------------------------------------------------
+
+    async def send_now(self, envelope: Envelope) -> Envelope:
+        """Put an envelope on the log at once, whatever becomes of this record: at least once.
+
+        For progress, pieces of a stream, control, and requests whose answer this handler awaits.
+        Its headers say `handler`, `attempt` and `sequence`; receivers drop what repeats and what a
+        later attempt supersedes. Raises as a publisher does.
+        """
+        self._check_running("sends")
+        send_now = self._outbox.send_now
+        if send_now is None:
+            raise ConfigurationError("this worker has no publisher of its own for send_now")
+        attempt, n = self.attempt, self._sent
+        self._sent += 1
+        stamped = self._stamped(envelope, f"{self._name}:now:{attempt}", n)
+        said = {"handler": self._name, "attempt": str(attempt), "sequence": str(n)}
+        stamped = stamped.with_(headers={**stamped.headers, **said})
+        await send_now(stamped)
+        return stamped
+
+    def stream(self) -> AnswerStream:
+        """Answer the request that is being handled in pieces.
+
+        async with ctx.stream() as stream:
+            await stream.send("a piece")
+        """
+        return AnswerStream(self.send_now, self.envelope, self.attempt)
+
+    # --- the worker's side -------------------------------------------------------------------
+
+    def end(self) -> Sequence[Output]:
+        """The handler returned or raised: nothing may be published any more."""
+        self._ended = True
+        return self.outputs
+
+    def _check_running(self, does: str) -> None:
         if self._ended:
             raise RuntimeError(
-                f"{self.handler} has ended: what it publishes now could not commit with "
+                f"{self.handler} has ended: what it {does} now could not commit with "
                 f"{self.record}; await it inside the handler"
             )
-        source, record, outbox = self.envelope, self.record, self._outbox
+
+    def _stamped(self, envelope: Envelope, name: str, n: int) -> Envelope:
+        source, outbox = self.envelope, self._outbox
         stamped: Envelope = msgspec.structs.replace(
             envelope,
-            id=derived_id(
-                record.appended_at_ms,
-                record.topic,
-                record.partition,
-                record.position,
-                self._name,
-                self._published,
-            ),
+            id=outbox.derived_id(self.record, name, n),
             kind=outbox.kind_of(envelope),
             sender=envelope.sender or self.agent,
             causation_id=source.id,
@@ -216,10 +300,18 @@ class Context:
             created_at=outbox.clock.now_us(),
             writer=outbox.writer,
         )
-        self.outputs += outbox.records(stamped)
-        self._published += 1
         return stamped
 
-    def end(self) -> None:
-        """The handler returned or raised: nothing may be published any more."""
-        self._ended = True
+
+def _effect_text(name: str, result: Any) -> str:
+    try:
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NonRetriable(f"effect {name} returned what is no JSON value: {error}") from error
+    if size > EFFECT_BYTES_MAX:
+        raise NonRetriable(
+            f"effect {name} returned {size} bytes, the limit is {EFFECT_BYTES_MAX}; return a "
+            "reference to it"
+        )
+    return text

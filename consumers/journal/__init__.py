@@ -14,10 +14,11 @@ from consumers.journal.entries import (
     journal_envelopes,
     journal_payload,
 )
-from consumers.journal.outcomes import Ending, Outcome, Output, Reason, Settled
+from consumers.journal.outcomes import Delivery, Ending, Outcome, Output, Reason, Settled
 
 __all__ = [
     "OUTCOMES_RECORDED",
+    "Delivery",
     "Ending",
     "Outcome",
     "Output",

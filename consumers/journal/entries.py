@@ -2,8 +2,9 @@
 
 Per commit and source partition one `OutcomesRecorded` (in parts, if it names more than
 `EXCEPTIONS_MAX` records one by one). It moves the partition's committed position from
-`prefix_from` to `prefix_to` and says of every position that finished how it did. Imports and
-positions nobody can see have no delivery time; invisible positions are in no set.
+`prefix_from` to `prefix_to` and says of every position that finished how it did, also of those
+beyond the prefix. Imports and positions nobody can see have no delivery time; invisible positions
+are in no set.
 
 `consumers.journal.tiling` has the arithmetic that reads it back.
 """
@@ -17,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from consumers.journal.histogram import bucket_of
-from consumers.journal.outcomes import DETAIL_MAX, Outcome, Settled
+from consumers.journal.outcomes import DETAIL_MAX, Delivery, Outcome, Settled
 from consumers.journal.runs import encode_runs
 from streams.envelope import Envelope
 from streams.identity import derived_id
@@ -29,7 +30,9 @@ EXCEPTIONS_MAX: Final = 2_000
 
 
 class PartitionCommit(msgspec.Struct, frozen=True):
-    """What one commit settles on one source partition; `settled` in position order."""
+    """What one commit settles on one source partition; `settled` in position order, also beyond
+    `prefix_to`.
+    """
 
     source: Partition
     prefix_from: int
@@ -38,23 +41,30 @@ class PartitionCommit(msgspec.Struct, frozen=True):
 
 
 def journal_envelopes(
-    group: str, commit: PartitionCommit, *, writer: str, now_us: int
+    group: str,
+    commit: PartitionCommit,
+    *,
+    writer: str,
+    now_us: int,
+    delivery: Delivery = Delivery.EXACTLY_ONCE,
 ) -> Iterator[Envelope]:
     """The journal of one commit on one partition: one envelope, or several parts that tile it.
 
-    Ids are derived from the group, the source partition and the prefix; `writer` is the process
-    run that commits. The key on the log is the group and its source partition.
+    Ids are derived from the group, the source partition, the first position that finished and the
+    prefix; `writer` is the process run that commits. The key on the log is the group and its source
+    partition.
     """
     source = commit.source
     for prefix_from, prefix_to, settled in _parts(commit):
         appended_at_ms = settled[0].appended_at_ms if settled else now_us // 1000
+        first = f"{group}@{settled[0].position}" if settled else group
         yield Envelope(
             type=OUTCOMES_RECORDED,
             payload=journal_payload(
-                group, PartitionCommit(source, prefix_from, prefix_to, settled)
+                group, PartitionCommit(source, prefix_from, prefix_to, settled), delivery
             ),
             id=derived_id(
-                appended_at_ms, source.topic, source.index, prefix_from, group, prefix_to
+                appended_at_ms, source.topic, source.index, prefix_from, first, prefix_to
             ),
             sender=group,
             created_at=now_us,
@@ -62,7 +72,9 @@ def journal_envelopes(
         )
 
 
-def journal_payload(group: str, commit: PartitionCommit) -> dict[str, Any]:
+def journal_payload(
+    group: str, commit: PartitionCommit, delivery: Delivery = Delivery.EXACTLY_ONCE
+) -> dict[str, Any]:
     """The `OutcomesRecorded` payload of one commit on one partition."""
     ended: dict[Outcome, list[int]] = {}
     times: Counter[int] = Counter()
@@ -71,7 +83,7 @@ def journal_payload(group: str, commit: PartitionCommit) -> dict[str, Any]:
         ended.setdefault(one.ending.outcome, []).append(one.position)
         if one.delivery_ms is not None:
             times[one.delivery_ms] += 1
-        if one.ending.reason or one.ending.outcome is not Outcome.HANDLED:
+        if _named(one):
             exceptions.append(_exception(one))
     buckets: Counter[int] = Counter()
     for delivery_ms, count in times.items():
@@ -92,7 +104,13 @@ def journal_payload(group: str, commit: PartitionCommit) -> dict[str, Any]:
         ],
         "delivery_ms_sum": sum(max(ms, 0) * count for ms, count in times.items()),
         "exceptions": exceptions,
+        "delivery": delivery.value,
     }
+
+
+def _named(one: Settled) -> bool:
+    """Whether the journal names it: it was not simply handled."""
+    return one.ending.outcome is not Outcome.HANDLED or bool(one.ending.reason)
 
 
 def _exception(one: Settled) -> Mapping[str, Any]:
@@ -107,13 +125,13 @@ def _exception(one: Settled) -> Mapping[str, Any]:
 
 def _parts(commit: PartitionCommit) -> Iterator[tuple[int, int, Sequence[Settled]]]:
     """Consecutive (prefix_from, prefix_to, settled) with at most EXCEPTIONS_MAX named each."""
-    named = 0
-    begin = 0
-    prefix_from = commit.prefix_from
+    named = begin = 0
+    prefix_from, end = commit.prefix_from, commit.prefix_to
     for index, one in enumerate(commit.settled):
-        if one.ending.reason:
+        if _named(one):
             named += 1
             if named > EXCEPTIONS_MAX:
-                yield prefix_from, one.position, commit.settled[begin:index]
-                prefix_from, begin, named = one.position, index, 1
-    yield prefix_from, commit.prefix_to, commit.settled[begin:]
+                prefix_to = min(one.position, end)
+                yield prefix_from, prefix_to, commit.settled[begin:index]
+                prefix_from, begin, named = prefix_to, index, 1
+    yield prefix_from, end, commit.settled[begin:]

@@ -21,6 +21,14 @@ class Outcome(StrEnum):
     """Nothing here is for it; the reason says why."""
 
 
+class Delivery(StrEnum):
+    """What a group keeps: outcomes, outputs and positions at once, or one after the other."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+    """Outputs and outcomes first, then the positions: after a crash they may be there twice."""
+
+
 class Reason(StrEnum):
     """Why a record was not simply handled, where no error's class says it better."""
 
@@ -28,6 +36,18 @@ class Reason(StrEnum):
     """No handler takes its type: a warning, and counted as processed (S3.7)."""
     IMPORT = "import"
     """It was imported: history, which live workers do not act on."""
+    REPLAY = "replay"
+    """It repeats an envelope for those who watch a replay (`replay_of`)."""
+    REDRIVE = "redrive"
+    """It is the redrive of another group's dead letter."""
+    DUPLICATE = "duplicate"
+    """A record with its id, key and redrive is on the partition a little before it."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it before it was done."""
+    TIME_TO_LIVE = "time_to_live"
+    """Its `ttl_ms` were over."""
+    CRASHED = "crashed"
+    """Twice its process died while it alone ran."""
     UNKNOWN_SCHEMA = "unknown_schema"
     """Nobody knows the schema it was written with."""
     UNDECODABLE = "undecodable"
@@ -47,18 +67,24 @@ class Ending(msgspec.Struct, frozen=True):
 HANDLED: Final = Ending(Outcome.HANDLED)
 NO_HANDLER: Final = Ending(Outcome.SKIPPED, Reason.NO_HANDLER)
 IMPORT: Final = Ending(Outcome.SKIPPED, Reason.IMPORT)
+REPLAY: Final = Ending(Outcome.SKIPPED, Reason.REPLAY)
+REDRIVE: Final = Ending(Outcome.SKIPPED, Reason.REDRIVE)
+DUPLICATE: Final = Ending(Outcome.SKIPPED, Reason.DUPLICATE)
+EXPIRED: Final = Ending(Outcome.EXPIRED, Reason.TIME_TO_LIVE)
 
 DETAIL_MAX: Final = 500
 
 
 class Output(msgspec.Struct, frozen=True):
-    """A record that a handler's envelope became, ready to be written."""
+    """A record that goes with an outcome, ready to be written."""
 
     topic: str
     """Full name."""
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
     headers: list[tuple[str, bytes]]
+    partition: int | None = None
+    """None: by the key."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -78,4 +104,4 @@ class Settled(msgspec.Struct, frozen=True):
     @property
     def outputs_size(self) -> int:
         """Bytes of the outputs' values."""
-        return sum(len(output.value) for output in self.outputs)
+        return sum(len(output.value or b"") for output in self.outputs)

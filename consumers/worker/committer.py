@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from consumers.context import Outbox
-from consumers.journal import Output, journal_envelopes
+from consumers.journal import Delivery, Output, journal_envelopes
+from consumers.outbox import Outbox
 from consumers.worker.core import CommitPart, Core
+from consumers.worker.marks import Mark
 from consumers.worker.ports import Committed, Transaction, Transactions
 from streams.errors import BrokerError
 from streams.record import Partition
@@ -28,7 +29,8 @@ ABORT_BACKOFF_S_MAX: Final = 2.0
 class Committer:
     """Commits for one worker; one transaction is under way at a time.
 
-    `on_unknown` is told which partitions must be reloaded after an outcome that nobody knows.
+    `on_unknown` is told which partitions must be reloaded after an outcome that nobody knows,
+    `on_committed` that something may run now that had to wait for a commit.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Committer:
         group: str,
         run_id: str,
         linger_ms: int,
+        delivery: Delivery,
         on_unknown: Callable[[Sequence[Partition]], None],
+        on_committed: Callable[[], None],
     ) -> None:
         self._core = core
         self._transactions = transactions
@@ -48,7 +52,9 @@ class Committer:
         self._group = group
         self._run_id = run_id
         self._linger_s = linger_ms / 1000
+        self._delivery = delivery
         self._on_unknown = on_unknown
+        self._on_committed = on_committed
         self._wake = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._settled_since: float | None = None
@@ -61,6 +67,11 @@ class Committer:
         if self._settled_since is None:
             self._settled_since = at
             self._wake.set()
+
+    def mark(self) -> None:
+        """A mark is due, which records wait for: commit at once."""
+        self._settled_since = 0.0
+        self._wake.set()
 
     def end(self) -> None:
         """Let `run` return after the commit that is under way."""
@@ -103,6 +114,7 @@ class Committer:
                 self._aborts = 0
                 self._announced |= types
                 self._core.committed(parts)
+                self._on_committed()
                 if self._core.settled_of():
                     self._wake.set()  # a commit takes only so much, and things finished meanwhile
                 return
@@ -114,23 +126,32 @@ class Committer:
 
     def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
         outputs: list[Output] = []
-        positions: list[tuple[Any, dict[Partition, int]]] = []
+        positions: list[tuple[Any, dict[Partition, Mark]]] = []
         now_us = self._outbox.clock.now_us()
         for part in parts:
             for one in part.commit.settled:
                 outputs += one.outputs
-            for envelope in journal_envelopes(
-                self._group, part.commit, writer=self._run_id, now_us=now_us
-            ):
-                outputs += self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
-            _positions_under(part.assignment.metadata, positions)[part.commit.source] = (
-                part.commit.prefix_to
-            )
+            if not part.empty:
+                outputs += self._journal(part, now_us)
+            _positions_under(part.assignment.metadata, positions)[part.commit.source] = part.mark
         schemas = [
             self._outbox.schema_record(name)
             for name in sorted(self._outbox.types_used - self._announced)
         ]
         return Transaction([*schemas, *outputs], positions)
+
+    def _journal(self, part: CommitPart, now_us: int) -> list[Output]:
+        return [
+            output
+            for envelope in journal_envelopes(
+                self._group,
+                part.commit,
+                writer=self._run_id,
+                now_us=now_us,
+                delivery=self._delivery,
+            )
+            for output in self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
+        ]
 
     async def _back_off(self) -> None:
         self._aborts += 1
@@ -144,8 +165,8 @@ class Committer:
 
 
 def _positions_under(
-    metadata: Any, positions: list[tuple[Any, dict[Partition, int]]]
-) -> dict[Partition, int]:
+    metadata: Any, positions: list[tuple[Any, dict[Partition, Mark]]]
+) -> dict[Partition, Mark]:
     """The positions that commit under this assignment's metadata, as one call."""
     for known, found in positions:
         if known is metadata:

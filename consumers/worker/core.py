@@ -1,48 +1,74 @@
 """The decisions of a worker, as a state machine without threads, clock or clients.
 
-Events come in (assigned, delivered, finished, revoked, lost, and how a commit ended); out come
-records to run (`take`) and commits to make (`next_commit`). The shell around it performs both.
+Events come in (assigned, delivered, finished, parked, revoked, lost, and how a commit ended); out
+come records to run (`take`) and commits to make (`next_commit`). The shell around it performs both.
 
 Life of a record
 ----------------
-    delivered → waits in its lane → runs → finished → settled (prefix passed it) → committed
+    delivered → waits in its lane → runs → finished → in a commit → committed
+                                    ↑  ↓
+                                   parked (its key waits for another attempt)
 
 Rules
 -----
 1. Everything hangs on an assignment: one partition, from when the consumer got it until it was
    revoked, lost or reloaded, under a token of the source's. What arrives or finishes under
    another token never happened.
-2. One commit is under way at a time. It holds, per partition, what the prefix has passed.
-3. After a definite abort (H4), results of assignments that still stand go into the next commit.
-4. After an unknown outcome (H7), the assignments in the commit are given up and reloaded: only
+2. An assignment is opened by a commit of its mark alone: from then on the log says that it has an
+   owner who did not give it up yet. Nothing of it runs before.
+3. One commit is under way at a time. It holds what has finished, wherever it lies on the
+   partition, the position below which everything has, and the mark that says the rest.
+4. After a definite abort (H4), results of assignments that still stand go into the next commit.
+5. After an unknown outcome (H7), the assignments in the commit are given up and reloaded: only
    the committed positions say what happened.
-5. A stopping assignment starts nothing; what waits is given up, what runs may finish and commit.
-6. A record leaves the window when its commit succeeded or its assignment was given up. Its
+6. A stopping assignment starts nothing; what waits is given up, what runs may finish and commit.
+7. A record leaves the window when its commit succeeded or its assignment was given up. Its
    outputs are in the window with it, from when it finished.
-7. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record; the prefix that it
-   carries ends before the first that it leaves to the next one.
+8. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record.
+9. Where owners keep dying (`TAKEOVERS_MAX` in a row moved nothing, or one died while a suspect ran
+   alone), the first records run one at a time, in order, with nothing else beside them in the whole
+   process, and each start is committed before it. The record whose `STARTS_MAX` starts had no end
+   is not run again: it has crashed (H11).
+10. Records below the committed position are read to know what repeats: they are remembered, and
+    nothing else.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
 from consumers.journal import PartitionCommit
 from consumers.journal.outcomes import Settled
 from consumers.window import RECORD_OVERHEAD_BYTES
-from consumers.worker.lanes import KeyLanes, Ticket
-from consumers.worker.tracking import PartitionTracker
+from consumers.worker.duplicates import RecentRecords, identity
+from consumers.worker.lanes import Entry, Gate, KeyLanes
+from consumers.worker.marks import Mark
+from consumers.worker.tracking import PartitionTracker, Selection
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
-from streams.headers import PRIORITY
+from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
 from streams.record import Partition, Record
 
 COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Outputs of one transaction, in bytes of values: what surely fits its timeout."""
-
+TAKEOVERS_MAX: Final = 3
+"""Owners in a row that died without moving the position, before its records run one by one."""
+STARTS_MAX: Final = 2
+"""Starts without an end after which a record has crashed."""
 _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
 }
+
+_ODD: Final = frozenset({REDRIVE, REDRIVE_FOR, REPLAY_OF})
+
+Gates = Callable[[bytes], tuple[Gate, ...]]
+"""By payload type: what limits its handlers."""
+
+
+def no_gates(_type: bytes) -> tuple[Gate, ...]:
+    """Nothing limits any handler."""
+    return ()
 
 
 def record_size(record: Record) -> int:
@@ -54,60 +80,174 @@ class Assignment:
     """One partition while it is ours. `metadata` is the group's, as it was when we got it (H3)."""
 
     __slots__ = (
+        "backlog",
+        "careful",
+        "clean",
         "count",
+        "full",
         "live",
+        "mark_due",
         "metadata",
-        "returned",
+        "opened",
+        "position",
+        "recent",
         "running",
         "size",
         "source",
+        "starts",
         "stopping",
+        "suspect",
+        "suspect_at",
+        "takeovers",
         "token",
         "tracker",
+        "waits",
     )
 
-    def __init__(self, token: int, source: Partition, position: int, metadata: Any) -> None:
+    def __init__(
+        self,
+        token: int,
+        source: Partition,
+        mark: Mark,
+        metadata: Any,
+        *,
+        careful_max: int,
+        dedup_window: int,
+    ) -> None:
         self.token = token
         self.source = source
         self.metadata = metadata
-        self.tracker: PartitionTracker[Settled] = PartitionTracker(position)
-        self.returned: list[Settled] = []
-        """Settled results that an aborted commit gave back."""
+        self.position = mark.position
+        """Where it began: records below it are only remembered."""
+        self.tracker: PartitionTracker[Settled] = PartitionTracker(mark.position, mark.finished)
+        self.recent = RecentRecords(dedup_window)
         self.running = 0
         self.count = 0
         self.size = 0
         self.live = True
         self.stopping = False
+        self.clean = False
+        """Whether its next mark says that we gave it up in order."""
+        self.full = False
+        """Whether the last commit left results for want of room in the mark."""
+        self.opened = False
+        self.mark_due = True
+        """Whether a commit must carry its mark though nothing finished."""
+        self.takeovers = 0 if mark.clean else mark.takeovers + 1
+        self.suspect_at = None if mark.clean else mark.suspect
+        """Position of the record that runs alone, or did when the last owner died."""
+        self.starts = 0 if mark.clean else mark.starts
+        suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
+        self.careful = careful_max if suspicious else 0
+        """How many records are still to run one at a time."""
+        self.backlog: deque[Delivery] = deque()
+        """Records in order that may not enter their lanes yet: it is not open, or careful."""
+        self.suspect: Delivery | None = None
+        self.waits = False
+        """Whether the suspect is parked."""
+
+    def mark(self, selection: Selection[Settled]) -> Mark:
+        """What the commit of this selection says about the partition."""
+        return Mark(
+            selection.prefix,
+            tuple(selection.beyond),
+            self.clean,
+            self.takeovers,
+            self.suspect_at,
+            self.starts,
+        )
 
 
-class Delivery:
-    """A record under the assignment that it arrived by."""
+class Delivery(Entry):
+    """A record under the assignment that it arrived by, and what its attempts have come to."""
 
-    __slots__ = ("assignment", "record")
+    __slots__ = (
+        "alone",
+        "assignment",
+        "attempt",
+        "done",
+        "duplicate",
+        "effects",
+        "failure",
+        "floor",
+        "interrupted",
+        "odd",
+        "record",
+    )
 
-    def __init__(self, record: Record, assignment: Assignment) -> None:
+    def __init__(
+        self, record: Record, assignment: Assignment, floor: int, *, duplicate: bool, odd: bool
+    ) -> None:
         self.record = record
         self.assignment = assignment
+        self.floor = floor
+        self.duplicate = duplicate
+        """Whether it repeats a record a little before it."""
+        self.odd = odd
+        """Whether headers or marks say something that may end it before any handler runs."""
+        self.alone = False
+        """Whether it runs with nothing beside it."""
+        self.attempt = 0
+        """Of its handlers; counts from 1."""
+        self.failure: Any = None
+        """What the last attempt failed with."""
+        self.done: dict[str, Any] | None = None
+        """Handlers that ended well in an earlier attempt, and their outputs."""
+        self.effects: dict[str, Any] | None = None
+        """Results of effects that an earlier attempt had."""
+        self.interrupted: str | None = None
+        """Why it was interrupted, if it was; never twice."""
+
+    @property
+    def crashed(self) -> bool:
+        """Whether its process died whenever it ran alone: it must not run again."""
+        return self.alone and self.assignment.starts > STARTS_MAX
 
 
 class CommitPart:
     """One partition's share of a commit."""
 
-    __slots__ = ("assignment", "commit")
+    __slots__ = ("assignment", "commit", "mark", "selection")
 
-    def __init__(self, assignment: Assignment, commit: PartitionCommit) -> None:
+    def __init__(self, assignment: Assignment, selection: Selection[Settled]) -> None:
         self.assignment = assignment
-        self.commit = commit
+        self.selection = selection
+        self.mark = assignment.mark(selection)
+        self.commit = PartitionCommit(
+            assignment.source, assignment.tracker.committed, selection.prefix, selection.results
+        )
+
+    @property
+    def empty(self) -> bool:
+        """True if it only writes a mark: there is nothing to say in the journal."""
+        return not self.commit.settled and self.commit.prefix_to == self.commit.prefix_from
 
 
 class Core:
     """See the module's rules. `release(count, bytes)` gives room back to the window."""
 
-    def __init__(self, running_max: int, release: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        running_max: int,
+        release: Callable[[int, int], None],
+        *,
+        gates: Gates = no_gates,
+        dedup_window: int = 0,
+        held_max: int = 2_500,
+    ) -> None:
+        """`held_max`: records in flight above which a partition is not read on while its mark is
+        full.
+        """
         self.lanes: KeyLanes[Delivery] = KeyLanes(running_max)
         self._release = release
+        self._gates = gates
+        self._dedup_window = dedup_window
+        self._held_max = held_max
         self._by_token: dict[int, Assignment] = {}
         self._by_source: dict[Partition, Assignment] = {}
+        self._careful: set[Assignment] = set()
+        self._alone = 0
+        """Suspects in handlers: one or none."""
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -116,60 +256,137 @@ class Core:
 
     # --- what the source tells ---------------------------------------------------------------
 
-    def assigned(self, token: int, source: Partition, position: int, metadata: Any) -> None:
-        """A partition became ours, from its committed position on."""
+    def assigned(
+        self, token: int, source: Partition, position: int, mark: str, metadata: Any
+    ) -> None:
+        """A partition became ours, from its committed position on, with that commit's mark."""
         self.give_up((source,))
-        assignment = Assignment(token, source, position, metadata)
+        assignment = Assignment(
+            token,
+            source,
+            Mark.decode(position, mark),
+            metadata,
+            careful_max=self.lanes.running_max,
+            dedup_window=self._dedup_window,
+        )
         self._by_token[token] = self._by_source[source] = assignment
+        if assignment.careful:
+            self._careful.add(assignment)
 
     def delivered(self, token: int, records: Sequence[Record]) -> None:
         """Records of one partition, in order."""
         assignment = self._by_token.get(token)
-        size = sum(map(record_size, records))
         if assignment is None or assignment.stopping:
-            self._release(len(records), size)
+            self._release(len(records), sum(map(record_size, records)))
             return
-        assignment.count += len(records)
-        assignment.size += size
-        admit, offer, source = assignment.tracker.admit, self.lanes.offer, assignment.source
+        source, position, tracker = assignment.source, assignment.position, assignment.tracker
+        offer = self.lanes.offer if assignment.opened and not assignment.careful else None
+        gates, recent = self._gates, assignment.recent
+        count = size = dropped = dropped_size = 0
         for record in records:
-            admit(record.position)
-            offer(_lane_key(source, record), _priority(record), Delivery(record, assignment))
+            headers = dict(record.headers)
+            duplicate = _repeats(recent, record, headers)
+            floor = tracker.admit(record.position) if record.position >= position else None
+            if floor is None:
+                dropped += 1
+                dropped_size += record_size(record)
+                continue
+            count += 1
+            size += record_size(record)
+            odd = duplicate or not _ODD.isdisjoint(headers)
+            delivery = Delivery(record, assignment, floor, duplicate=duplicate, odd=odd)
+            if offer is None:
+                assignment.backlog.append(delivery)
+                continue
+            offer(
+                _lane_key(source, record),
+                _PRIORITIES.get(headers.get(PRIORITY, b""), PRIORITY_DEFAULT),
+                delivery,
+                gates(headers.get(TYPE, b"")),
+            )
+        assignment.count += count
+        assignment.size += size
+        if dropped:
+            self._release(dropped, dropped_size)
 
     def read_to(self, token: int, position: int) -> None:
         """The consumer has passed everything below `position`, markers included."""
         assignment = self._by_token.get(token)
-        if assignment is not None and not assignment.stopping:
-            assignment.tracker.read_to(position)
+        if assignment is None or assignment.stopping:
+            return
+        assignment.tracker.pass_to(position)
+        if assignment.careful and assignment.opened and not assignment.tracker.unfinished:
+            # Whatever was in flight when its last owner died is finished.
+            self._trust(assignment)
 
     # --- what runs ---------------------------------------------------------------------------
 
-    def take(self) -> Ticket[Delivery] | None:
-        """The next record to run; `finished` must follow."""
-        ticket = self.lanes.take()
-        if ticket is not None:
-            ticket.item.assignment.running += 1
-        return ticket
+    def take(self) -> Delivery | None:
+        """The next record to run; `finished` or `parked` must follow. None: nothing may, now."""
+        if self._careful:
+            for assignment in self._careful:
+                due = assignment.backlog or assignment.suspect is not None
+                if due and assignment.opened and not assignment.waits:
+                    return self._take_suspect(assignment)
+        delivery = self.lanes.take()
+        if delivery is not None:
+            delivery.assignment.running += 1
+        return delivery
 
-    def finished(self, ticket: Ticket[Delivery], settled: Settled | None) -> None:
+    @property
+    def may_take(self) -> int:
+        """At least this many more may run at once, as far as keys go."""
+        return min(self.lanes.running_max - self.lanes.running, self.lanes.ready)
+
+    def finished(self, delivery: Delivery, settled: Settled | None) -> None:
         """A record has run. None: it has no outcome (it was interrupted), so it blocks the prefix
         until its assignment ends.
         """
-        assignment = ticket.item.assignment
+        assignment = delivery.assignment
         assignment.running -= 1
-        self.lanes.finish(ticket)
+        if delivery.alone:
+            self._alone -= 1
+            self._acquit(assignment)
+        else:
+            self.lanes.finish(delivery)
         if settled is not None and assignment.live:
-            assignment.tracker.finish(settled.position, settled)
+            assignment.tracker.finish(settled.position, delivery.floor, settled)
             if outputs_size := settled.outputs_size:
                 assignment.size += outputs_size
                 self._release(0, -outputs_size)
 
+    def parked(self, delivery: Delivery) -> None:
+        """It has to run again, later: it keeps its key until `due`."""
+        delivery.assignment.running -= 1
+        if delivery.alone:
+            self._alone -= 1
+            delivery.assignment.waits = True
+        else:
+            self.lanes.park(delivery)
+
+    def due(self, delivery: Delivery) -> bool:
+        """A parked record may run again. False: it is not ours any more."""
+        assignment = delivery.assignment
+        if not assignment.live or assignment.stopping:
+            return False
+        if not delivery.alone:
+            return self.lanes.unpark(delivery)
+        assignment.waits = False
+        assignment.starts = 1  # its last start had an end
+        assignment.mark_due = True
+        return True
+
+    @property
+    def mark_due(self) -> bool:
+        """Whether a record waits to run alone until its start is committed."""
+        return any(assignment.mark_due for assignment in self._careful)
+
     # --- commits -----------------------------------------------------------------------------
 
     def settled_of(self, sources: Iterable[Partition] | None = None) -> bool:
-        """True if these partitions (None: any) have results that no commit holds."""
+        """True if these partitions (None: any) have something that a commit could take now."""
         return any(
-            a.returned or a.tracker.settled
+            a.mark_due or (a.tracker.finished and not a.full)
             for source in (self._by_source if sources is None else sources)
             if (a := self._by_source.get(source)) is not None
         )
@@ -180,42 +397,59 @@ class Core:
         With `also_idle`, partitions too whose prefix moved over invisible positions alone.
         """
         parts: list[CommitPart] = []
-        room = COMMIT_BYTES_MAX
+        room, first = COMMIT_BYTES_MAX, True
+
+        def has_room(one: Settled) -> bool:
+            nonlocal room, first
+            room -= one.outputs_size
+            found = room >= 0 or first
+            first = False
+            return found
+
         for assignment in self._by_source.values():
             tracker = assignment.tracker
-            settled = assignment.returned + tracker.take_settled()
-            taken, room = _as_far_as(room, settled, at_least_one=not parts)
-            assignment.returned = settled[taken:]
-            prefix = settled[taken].position if taken < len(settled) else tracker.prefix
-            if taken or (also_idle and not settled and prefix > tracker.committed):
-                commit = PartitionCommit(
-                    assignment.source, tracker.committed, prefix, settled[:taken]
-                )
-                parts.append(CommitPart(assignment, commit))
+            if not (tracker.finished or assignment.mark_due or also_idle):
+                continue
+            selection = tracker.select(has_room)
+            assignment.full = not selection.complete and room >= 0
+            if selection.finished or assignment.mark_due or selection.prefix > tracker.committed:
+                parts.append(CommitPart(assignment, selection))
         return parts
 
     def committed(self, parts: Iterable[CommitPart]) -> None:
         """The transaction committed."""
         for part in parts:
             assignment, commit = part.assignment, part.commit
-            assignment.tracker.committed = commit.prefix_to
-            if assignment.live:
-                size = sum(one.size + one.outputs_size for one in commit.settled)
-                assignment.count -= len(commit.settled)
-                assignment.size -= size
-                self._release(len(commit.settled), size)
+            assignment.tracker.committed_as(part.selection)
+            if not assignment.live:
+                continue
+            size = sum(one.size + one.outputs_size for one in commit.settled)
+            assignment.count -= len(commit.settled)
+            assignment.size -= size
+            self._release(len(commit.settled), size)
+            if commit.prefix_to > commit.prefix_from and not assignment.careful:
+                assignment.takeovers = 0
+            if assignment.mark_due and _says(part.mark, assignment):
+                assignment.mark_due = False
+                self._open(assignment)
 
     def aborted(self, parts: Iterable[CommitPart]) -> None:
         """Nothing of the transaction happened: what still stands is committed next time."""
         for part in parts:
             if part.assignment.live:
-                part.assignment.returned = [*part.commit.settled, *part.assignment.returned]
+                part.assignment.tracker.returned(part.selection)
 
     def unknown(self, parts: Iterable[CommitPart]) -> list[Partition]:
         """Nobody knows whether it happened: these partitions must be reloaded."""
         sources = [part.assignment.source for part in parts if part.assignment.live]
         self.give_up(sources)
         return sources
+
+    def held(self) -> set[Partition]:
+        """Partitions that should not be read on: a full mark keeps what finished from committing,
+        and they hold much of the window.
+        """
+        return {a.source for a in self._by_source.values() if a.full and a.count > self._held_max}
 
     # --- giving up ---------------------------------------------------------------------------
 
@@ -224,7 +458,17 @@ class Core:
         for source in tuple(self._by_source) if sources is None else sources:
             if (assignment := self._by_source.get(source)) is not None:
                 assignment.stopping = True
+                assignment.backlog.clear()
+                self._careful.discard(assignment)
         self.lanes.discard(lambda delivery: delivery.assignment.stopping)
+
+    def leave(self, sources: Iterable[Partition]) -> None:
+        """These are given up in order: the next commit says so."""
+        for source in sources:
+            if (assignment := self._by_source.get(source)) is not None:
+                # What was never opened is left as its last owner left it.
+                assignment.clean = assignment.mark_due = assignment.opened
+                assignment.suspect_at, assignment.starts = None, 0
 
     def running(self, sources: Iterable[Partition] | None = None) -> int:
         """Records of these partitions (None: of all) that are in handlers."""
@@ -240,27 +484,85 @@ class Core:
             return
         for assignment in gone:
             assignment.live = False
+            assignment.backlog.clear()
+            self._careful.discard(assignment)
             del self._by_token[assignment.token]
             self._release(assignment.count, assignment.size)
         self.lanes.discard(lambda delivery: not delivery.assignment.live)
 
+    # --- opening, and records that run alone -------------------------------------------------
 
-def _as_far_as(room: int, settled: Sequence[Settled], *, at_least_one: bool) -> tuple[int, int]:
-    """How many of these, from the first, have room for their outputs; and the room then left."""
-    for index, one in enumerate(settled):
-        if one.outputs_size > room and not (at_least_one and index == 0):
-            return index, 0
-        room -= one.outputs_size
-    return len(settled), max(room, 0)
+    def _open(self, assignment: Assignment) -> None:
+        assignment.opened = True
+        if not assignment.careful:
+            self._to_lanes(assignment)
+
+    def _to_lanes(self, assignment: Assignment) -> None:
+        while assignment.backlog:
+            delivery = assignment.backlog.popleft()
+            delivery.alone = False
+            headers = dict(delivery.record.headers)
+            self.lanes.offer(
+                _lane_key(assignment.source, delivery.record),
+                _PRIORITIES.get(headers.get(PRIORITY, b""), PRIORITY_DEFAULT),
+                delivery,
+                self._gates(headers.get(TYPE, b"")),
+            )
+
+    def _take_suspect(self, assignment: Assignment) -> Delivery | None:
+        """The first record of a careful partition, once nothing else runs and its start is known
+        to the log.
+        """
+        if self.lanes.running or self._alone or assignment.mark_due:
+            return None
+        suspect = assignment.suspect
+        if suspect is None:
+            suspect = assignment.suspect = assignment.backlog.popleft()
+            suspect.alone = True
+            position = suspect.record.position
+            again = position == assignment.suspect_at
+            assignment.suspect_at = position
+            assignment.starts = assignment.starts + 1 if again else 1
+            if assignment.starts <= STARTS_MAX:
+                assignment.mark_due = True
+                return None
+            suspect.odd = True
+        self._alone += 1
+        assignment.running += 1
+        return suspect
+
+    def _acquit(self, assignment: Assignment) -> None:
+        """The suspect has ended."""
+        assignment.suspect = assignment.suspect_at = None
+        assignment.starts = 0
+        assignment.careful -= 1
+        if not assignment.careful and assignment.live:
+            self._trust(assignment)
+
+    def _trust(self, assignment: Assignment) -> None:
+        assignment.careful = 0
+        self._careful.discard(assignment)
+        if not assignment.stopping:
+            self._to_lanes(assignment)
+
+
+def _says(mark: Mark, assignment: Assignment) -> bool:
+    """Whether a mark that was committed is what the assignment wants said."""
+    wanted = (assignment.clean, assignment.suspect_at, assignment.starts)
+    return (mark.clean, mark.suspect, mark.starts) == wanted
+
+
+def _repeats(recent: RecentRecords, record: Record, headers: dict[str, bytes]) -> bool:
+    """Whether the record repeats one that the window remembers; it is remembered from now on.
+
+    Imports are history, not work: a live record with such an id repeats nothing.
+    """
+    envelope_id = headers.get(CE_ID)
+    if envelope_id is None or headers.get(ORIGIN, b"").startswith(b"import:"):
+        return False
+    return recent.seen(record.position, identity(envelope_id, record.key, headers.get(REDRIVE)))
 
 
 def _lane_key(source: Partition, record: Record) -> Hashable | None:
-    # A key stays on one partition, so the partition's number keeps the pair small to hash.
+    # A key stays on one partition, so the topic's name is enough to tell keys apart.
     return None if record.key is None else (source.topic, record.key)
-
-
-def _priority(record: Record) -> int:
-    for name, value in record.headers:
-        if name == PRIORITY:
-            return _PRIORITIES.get(value, PRIORITY_DEFAULT)
-    return PRIORITY_DEFAULT

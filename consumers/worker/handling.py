@@ -1,75 +1,154 @@
-"""Handling: one record through its handlers, to outputs or to a failure."""
+"""Handling: one attempt of a record's handlers, to outputs and failures."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
+import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, Final
 
-import structlog
-
 from consumers.app import Handler
-from consumers.context import Context, Outbox, current_context
-from consumers.journal import Ending, Outcome, Output, Reason
+from consumers.context import Context, Failure, RunCell, current_run
+from consumers.journal import Output
+from consumers.outbox import Outbox
+from consumers.sync_context import SyncContext
+from consumers.worker.core import Delivery
 from streams.envelope import Envelope
-from streams.errors import AgentlogError, DecodeError, UnknownSchema
-from streams.record import Record
+from streams.errors import AgentlogError
 
-_log: Final = structlog.get_logger("agentlog.worker")
+Attempted = tuple[dict[str, Sequence[Output]], list[Failure]]
+"""Outputs of the handlers that ended well, by name in order of registration; the failures."""
 
-
-class HandlerFailed(AgentlogError):
-    """A handler raised; its record stays uncommitted."""
-
-    def __init__(self, handler: str, record: Record, error: BaseException) -> None:
-        super().__init__(f"handler {handler} failed on {record}: {type(error).__name__}: {error}")
-        self.handler = handler
-        self.record = record
+STACK_CHARS_MAX: Final = 32 * 1024
+"""Kept of a failure's stack; a dead letter keeps less."""
 
 
-async def run_handlers(
-    handlers: Sequence[Handler],
-    outbox: Outbox,
-    record: Record,
-    envelope: Envelope,
-    payload: Mapping[str, Any],
-) -> Sequence[Output]:
-    """All handlers of a record side by side (S3.7); their outputs in order of registration.
-
-    Raises `HandlerFailed` if one raised.
-    """
-    if len(handlers) == 1:
-        return await _run(handlers[0], outbox, record, envelope, payload)
-    runs = (_run(handler, outbox, record, envelope, payload) for handler in handlers)
-    outputs: list[Output] = []
-    for result in await asyncio.gather(*runs, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
-        outputs += result
-    return outputs
+class HandlerTimedOut(AgentlogError):
+    """A handler took longer than its `timeout_s`."""
 
 
-async def _run(
-    handler: Handler,
-    outbox: Outbox,
-    record: Record,
-    envelope: Envelope,
-    payload: Mapping[str, Any],
-) -> Sequence[Output]:
-    ctx = Context(outbox, record, envelope, payload, handler.name)
-    current_context.set(ctx)
+class Handling:
+    """Runs handlers for one worker."""
+
+    def __init__(self, outbox: Outbox, executor: Executor) -> None:
+        self._outbox = outbox
+        self._executor = executor
+
+    async def attempt(
+        self,
+        handlers: Sequence[Handler],
+        delivery: Delivery,
+        envelope: Envelope,
+        payload: Mapping[str, Any],
+        cell: RunCell,
+    ) -> Attempted:
+        """All these handlers side by side (S3.7). `cell` is the running task's.
+
+        Raises `CancelledError` if the task was cancelled, and what is no `Exception`.
+        """
+        outbox = self._outbox
+        if delivery.effects is None:
+            delivery.effects = {}  # what one attempt did, the next need not do again
+        contexts = [
+            Context(
+                outbox,
+                delivery.record,
+                envelope,
+                payload,
+                handler.name,
+                attempt=delivery.attempt,
+                last_failure=delivery.failure,
+                effects=delivery.effects,
+            )
+            for handler in handlers
+        ]
+        if len(handlers) == 1:
+            cell.ctx = contexts[0]
+            results = [await self._run(handlers[0], contexts[0], payload)]
+        else:
+            runs = [
+                self._run_beside(handler, ctx, payload)
+                for handler, ctx in zip(handlers, contexts, strict=True)
+            ]
+            # All end before any of it counts; a cancelled gather raises when they have.
+            results = []
+            for ended in await asyncio.gather(*runs, return_exceptions=True):
+                if isinstance(ended, BaseException):
+                    raise ended
+                results.append(ended)
+        outputs: dict[str, Sequence[Output]] = {
+            ctx.handler: ctx.outputs
+            for ctx, failure in zip(contexts, results, strict=True)
+            if failure is None
+        }
+        return outputs, [failure for failure in results if failure is not None]
+
+    async def _run_beside(
+        self, handler: Handler, ctx: Context, payload: Mapping[str, Any]
+    ) -> Failure | None:
+        current_run.set(RunCell(ctx))  # this task's own
+        return await self._run(handler, ctx, payload)
+
+    async def _run(
+        self, handler: Handler, ctx: Context, payload: Mapping[str, Any]
+    ) -> Failure | None:
+        function: Any = handler.function
+        try:
+            if not handler.is_async:
+                await self._run_on_thread(function, ctx, payload)
+            elif handler.timeout_s is None:
+                await function(ctx, payload)
+            else:
+                await _run_within(handler.timeout_s, function, ctx, payload)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises, it has failed
+            return self._failure(ctx, error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                ctx.cancelled = True
+                raise
+            # Not by us: something that it awaited was cancelled, and it let that through.
+            return self._failure(ctx, error)
+        else:
+            return None
+        finally:
+            ctx.end()
+
+    def _failure(self, ctx: Context, error: BaseException) -> Failure:
+        stack = "".join(traceback.format_exception(error))[-STACK_CHARS_MAX:]
+        return Failure(ctx.handler, error, stack, self._outbox.clock.now_us() // 1000)
+
+    async def _run_on_thread(self, function: Any, ctx: Context, payload: Mapping[str, Any]) -> None:
+        """Until it returns, even if interrupted: until then its key is not free."""
+        loop = asyncio.get_running_loop()
+        call = functools.partial(
+            contextvars.copy_context().run, function, SyncContext(ctx, loop), payload
+        )
+        running = loop.run_in_executor(self._executor, call)
+        interrupted: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError as error:
+                interrupted = error
+                ctx.cancelled = True
+        if interrupted is not None:
+            running.exception()  # heard, so that nobody warns of it
+            raise interrupted
+        running.result()
+
+
+async def _run_within(
+    timeout_s: float, function: Any, ctx: Context, payload: Mapping[str, Any]
+) -> None:
+    limit = asyncio.timeout(timeout_s)
     try:
-        await handler.function(ctx, payload)
-    except (Exception, SystemExit) as error:  # sys.exit() would end the worker as if it were done
-        ctx.log.exception("handler_failed")
-        raise HandlerFailed(handler.name, record, error) from error
-    finally:
-        ctx.end()
-    return ctx.outputs
-
-
-def undecodable(record: Record, error: DecodeError) -> Ending:
-    """How a record ends that cannot be read: skipped, with the reason in the journal."""
-    _log.warning("undecodable", record=str(record), error=str(error))
-    reason = Reason.UNKNOWN_SCHEMA if isinstance(error, UnknownSchema) else Reason.UNDECODABLE
-    return Ending(Outcome.SKIPPED, reason, str(error))
+        async with limit:
+            await function(ctx, payload)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the handler's own
+        raise HandlerTimedOut(f"{ctx.handler} took longer than {timeout_s:g} s") from error

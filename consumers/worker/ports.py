@@ -1,7 +1,7 @@
 """The worker's two ports: where records come from, and where what they led to goes.
 
-`KafkaSource` and `KafkaTransactions` are the real ones; anything that keeps these promises may
-stand in for them (the in-memory log, a simulation).
+`KafkaSource` and `KafkaTransactions` are the real ones; whatever keeps these promises may stand in
+for them (`tests/contracts` has them as suites).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consumers.journal.outcomes import Output
+from consumers.worker.marks import Mark
 from streams.record import Partition, Record
 
 
@@ -24,6 +25,8 @@ class Assigned(msgspec.Struct, frozen=True):
     source: Partition
     position: int
     """Committed position, or where the partition begins if there is none."""
+    mark: str
+    """The metadata committed with it (`consumers.worker.marks`); empty if there is none."""
     metadata: Any
     """Opaque: the group metadata that commits under this assignment must carry (H3)."""
 
@@ -36,7 +39,10 @@ class SourceListener(Protocol):
         ...
 
     def on_records(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
-        """Records by assignment token, in order within each."""
+        """Records by assignment token, in order within each.
+
+        They may begin some way below the committed position (`read_back`): those are history.
+        """
         ...
 
     def on_read_to(self, positions: Sequence[tuple[int, int]]) -> None:
@@ -67,6 +73,17 @@ class Source(Protocol):
         """Go back to the committed positions of these; `on_assigned` follows with new tokens."""
         ...
 
+    def hold(self, sources: frozenset[Partition]) -> None:
+        """Read these no further until told otherwise; all others are read. Names them all."""
+        ...
+
+    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
+        """Commit positions outside of any transaction: what at-least-once delivery needs.
+
+        Partitions that are not this member's any more are left out.
+        """
+        ...
+
     async def stop(self) -> None:
         """Leave the group; nothing is delivered after this."""
         ...
@@ -77,8 +94,8 @@ class Transaction(msgspec.Struct, frozen=True):
 
     outputs: Sequence[Output]
     """In the order in which they are to be appended per partition."""
-    positions: Sequence[tuple[Any, Mapping[Partition, int]]]
-    """Per distinct assignment metadata: the positions to commit."""
+    positions: Sequence[tuple[Any, Mapping[Partition, Mark]]]
+    """Per distinct assignment metadata: the positions to commit, each with its mark."""
 
 
 class Committed(Enum):

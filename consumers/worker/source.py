@@ -5,6 +5,8 @@
 - Back-pressure: while the window is closed the thread just waits, for what the client has queued
   is bounded; if that takes longer than `PATIENCE_S` it pauses the partitions and goes on polling
   (H9), and resumes when the window opens. A pause costs what was queued: resuming fetches again.
+- A partition is read from `read_back` positions below the committed one on: what repeats is known
+  by what was there before.
 - Revocation blocks this thread, not the loop, until the loop has settled what it could.
 - While nothing arrives it tells the consumer's positions, which pass transaction markers.
 """
@@ -30,7 +32,8 @@ from confluent_kafka import (
 
 from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.core import record_size
-from consumers.worker.ports import Assigned, SourceListener
+from consumers.worker.marks import Mark
+from consumers.worker.ports import Assigned, Committed, SourceListener
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
@@ -86,6 +89,7 @@ class KafkaSource:
         window: Window,
         *,
         revoke_s_max: float,
+        read_back: int = 0,
     ) -> None:
         self._config = {
             **CONFIG,
@@ -96,7 +100,8 @@ class KafkaSource:
         self._topics = list(topics)
         self._window = window
         self._revoke_s_max = revoke_s_max
-        self._commands: queue.SimpleQueue[Sequence[Partition]] = queue.SimpleQueue()
+        self._read_back = read_back
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="agentlog-source", daemon=True)
         self._tokens: dict[Partition, int] = {}
@@ -104,6 +109,7 @@ class KafkaSource:
         self._told: dict[Partition, int] = {}
         self._last_token = 0
         self._paused = False
+        self._held: frozenset[Partition] = frozenset()
         self._fatal: KafkaError | None = None
 
     # --- the port ----------------------------------------------------------------------------
@@ -116,7 +122,32 @@ class KafkaSource:
 
     def reload(self, sources: Sequence[Partition]) -> None:
         """Go back to the committed positions of these partitions."""
-        self._commands.put(tuple(sources))
+        wanted = tuple(sources)
+        self._commands.put(lambda: self._reload(wanted))
+
+    def hold(self, sources: frozenset[Partition]) -> None:
+        """Read these no further until told otherwise; all others are read."""
+        self._commands.put(lambda: self._hold(sources))
+
+    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
+        """Commit the positions of what is ours, outside of any transaction.
+
+        On a thread of its own: this one may be waiting for records. A partition that is lost in
+        between goes back to, or forward over, records that were handled: at least once.
+        """
+        positions = [
+            TopicPartition(*source, mark.position, mark.encode())
+            for source, mark in marks.items()
+            if source in self._tokens
+        ]
+        if not positions:
+            return Committed.YES
+        try:
+            await asyncio.to_thread(self._consumer.commit, offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            _log.warning("positions_not_committed", error=str(error))
+            return Committed.NO
+        return Committed.YES
 
     async def stop(self) -> None:
         """Leave the group and end the thread."""
@@ -150,13 +181,13 @@ class KafkaSource:
                 f"{self._fatal.str()}"
             )
         while not self._commands.empty():
-            self._reload(self._commands.get())
+            self._commands.get()()
         room = self._window.room()
         if room == 0:
             self._wait_for_room()
             return
         if self._paused:
-            self._consumer.resume(self._assignment())
+            self._consumer.resume(self._readable())
             self._paused = False
         first = self._consumer.poll(POLL_S)
         if first is None:
@@ -222,13 +253,18 @@ class KafkaSource:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         metadata = consumer.consumer_group_metadata()
         starts = self._committed(partitions)
-        consumer.incremental_assign(starts)
+        consumer.incremental_assign([self._first_read(start) for start in starts])
         # The client keeps a partition's pause beyond its assignment, so it is set either way.
         if starts:
             (consumer.pause if self._paused else consumer.resume)(starts)
         for start in starts:
             self._metadata[Partition(start.topic, start.partition)] = metadata
         self._tell_assigned(starts)
+
+    def _first_read(self, start: TopicPartition) -> TopicPartition:
+        # Below the beginning the client goes to the beginning (auto.offset.reset).
+        first = max(0, start.offset - self._read_back)
+        return TopicPartition(start.topic, start.partition, first)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         sources = [Partition(found.topic, found.partition) for found in partitions]
@@ -250,7 +286,7 @@ class KafkaSource:
         ours = [TopicPartition(*source) for source in sources if source in self._tokens]
         starts = self._committed(ours)
         for start in starts:
-            self._consumer.seek(start)
+            self._consumer.seek(self._first_read(start))
         self._tell_assigned(starts)
         # Until it has read on, the client may still give the position of before.
         for found in self._consumer.position(ours) if ours else ():
@@ -262,12 +298,12 @@ class KafkaSource:
             return []
         starts = []
         for found in self._ask_committed(list(partitions)):
-            position = found.offset
+            position, mark = found.offset, found.metadata or ""
             if position == OFFSET_INVALID:
                 position, _ = self._consumer.get_watermark_offsets(
                     found, timeout=COMMITTED_S_MAX, cached=False
                 )
-            starts.append(TopicPartition(found.topic, found.partition, position))
+            starts.append(TopicPartition(found.topic, found.partition, position, mark))
         return starts
 
     def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -295,15 +331,35 @@ class KafkaSource:
             self._tokens[source] = self._last_token
             self._told[source] = start.offset
             assigned.append(
-                Assigned(self._last_token, source, start.offset, self._metadata[source])
+                Assigned(
+                    self._last_token,
+                    source,
+                    start.offset,
+                    start.metadata or "",
+                    self._metadata[source],
+                )
             )
         if assigned:
             self._tell(self._listener.on_assigned, assigned)
 
     # --- odds and ends -----------------------------------------------------------------------
 
+    def _hold(self, sources: frozenset[Partition]) -> None:
+        """Pause and resume what the new set differs in, unless all are paused anyway."""
+        released, self._held = self._held - sources, sources
+        if self._paused:
+            return
+        ours = self._tokens.keys()
+        if held := [TopicPartition(*source) for source in sources & ours]:
+            self._consumer.pause(held)
+        if free := [TopicPartition(*source) for source in released & ours]:
+            self._consumer.resume(free)
+
     def _assignment(self) -> list[TopicPartition]:
         return [TopicPartition(source.topic, source.index) for source in self._tokens]
+
+    def _readable(self) -> list[TopicPartition]:
+        return [TopicPartition(*source) for source in self._tokens if source not in self._held]
 
     def _tell(self, callback: Callable[..., None], *values: Any) -> bool:
         """Call it on the event loop; False if that is closed already."""

@@ -1,81 +1,158 @@
-"""Tracking: which positions of one assigned partition are finished.
+"""Tracking: which positions of one assigned partition are finished, and which are committed.
 
 Rules
 -----
 1. Positions are admitted in increasing order and finish in any order.
-2. The prefix is the position below which everything visible has finished: the lowest unfinished
-   position, or, when none is, as far as the consumer has read.
-3. Positions that nobody sees (transaction markers, aborted and compacted records) are never
-   admitted, so they block nothing. Where they are the tail of the log, `read_to` with the
-   consumer's own position carries the prefix past them.
-4. Results leave in position order, as the prefix passes them, each exactly once. What is finished
-   beyond the prefix stays here: it may not be committed before a restart can know about it.
+2. A finished position covers itself and the invisible ones right before it (transaction markers,
+   aborted and compacted records are never admitted). So what is finished joins to intervals that
+   do not break at every marker.
+3. The prefix is the position below which everything is covered. Where nothing is unfinished it is
+   as far as the consumer has read, past invisible positions at the tail too.
+4. A commit takes what has finished, wherever it lies: the prefix becomes the committed position,
+   intervals beyond it go into the commit's mark. What the mark has no room for, or the transaction
+   no room to write, stays for a later commit, lowest positions first.
+5. Positions that a mark says were finished under an earlier owner are not admitted again.
 
-The tracker of an assignment dies with it: whatever was not taken out of it then never happened.
+The tracker of an assignment dies with it: whatever was not committed then never happened.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from consumers.worker.marks import Interval, fits, merged
+
 R = TypeVar("R")
+
+Finished = tuple[int, int, R]
+"""(position, where its interval begins, result)."""
+
+
+class Selection(Generic[R]):
+    """What one commit takes of one partition, and how the partition stands after it."""
+
+    __slots__ = ("beyond", "complete", "finished", "prefix")
+
+    def __init__(
+        self,
+        finished: Sequence[Finished[R]],
+        prefix: int,
+        beyond: Sequence[Interval],
+        *,
+        complete: bool,
+    ) -> None:
+        self.finished = finished
+        self.prefix = prefix
+        self.beyond = beyond
+        self.complete = complete
+        """False: finished results were left to a later commit."""
+
+    @property
+    def results(self) -> list[R]:
+        """What finished, in position order."""
+        return [result for _, _, result in self.finished]
 
 
 class PartitionTracker(Generic[R]):
     """Progress on one partition under one assignment; `R` is what a finished record leaves."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, beyond: Sequence[Interval] = ()) -> None:
         self.committed = start
         """The committed position, as far as this assignment knows."""
-        self._read_to = start
-        self._unfinished: deque[int] = deque()
-        self._beyond: dict[int, R] = {}
-        self._passed: list[R] = []
-
-    @property
-    def prefix(self) -> int:
-        """Everything visible below this position has finished."""
-        return self._unfinished[0] if self._unfinished else self._read_to
-
-    @property
-    def in_flight(self) -> int:
+        self.beyond: Sequence[Interval] = tuple(beyond)
+        """Committed beyond it."""
+        self.read_to = start
+        """The position that will be read next."""
+        self.unfinished = 0
         """Admitted positions that have not finished."""
-        return len(self._unfinished) - len(self._beyond)
+        self._finished: list[Finished[R]] = []
+        self._before = tuple(beyond)
 
     @property
-    def settled(self) -> int:
-        """Results that `take_settled` would return."""
-        return len(self._passed)
+    def finished(self) -> int:
+        """Finished positions that no commit has taken."""
+        return len(self._finished)
 
-    def admit(self, position: int) -> None:
-        """A record arrived. Raises `ValueError` if it was admitted or passed before."""
-        if position < self._read_to:
-            raise ValueError(f"position {position} arrived after {self._read_to - 1}")
-        self._unfinished.append(position)
-        self._read_to = position + 1
+    def admit(self, position: int) -> int | None:
+        """A record arrived: where its interval begins, to be given to `finish`.
 
-    def read_to(self, position: int) -> None:
+        None if an earlier owner finished it. Raises `ValueError` if it was admitted before.
+        """
+        floor = self.read_to
+        if position < floor:
+            raise ValueError(f"position {position} arrived after {floor - 1}")
+        self.read_to = position + 1
+        if self._before:
+            if _covers(self._before, position):
+                return None
+            if position >= self._before[-1][1]:
+                self._before = ()
+        self.unfinished += 1
+        return floor
+
+    def pass_to(self, position: int) -> None:
         """The consumer will read `position` next: all visible ones below it were admitted."""
-        self._read_to = max(self._read_to, position)
+        self.read_to = max(self.read_to, position)
 
-    def finish(self, position: int, result: R) -> None:
+    def finish(self, position: int, floor: int, result: R) -> None:
         """An admitted position has finished with this result."""
-        unfinished = self._unfinished
-        if position != unfinished[0]:
-            self._beyond[position] = result
-            return
-        unfinished.popleft()
-        self._passed.append(result)
-        beyond = self._beyond
-        while unfinished and unfinished[0] in beyond:
-            self._passed.append(beyond.pop(unfinished.popleft()))
+        self.unfinished -= 1
+        self._finished.append((position, floor, result))
 
-    def finished_beyond(self) -> list[int]:
-        """Positions at or above the prefix that have finished, in order."""
-        return sorted(self._beyond)
+    def select(self, room: Callable[[R], bool]) -> Selection[R]:
+        """What the next commit takes: as far as there is `room`, asked in position order.
 
-    def take_settled(self) -> list[R]:
-        """The results that the prefix has passed since the last call, in position order."""
-        passed, self._passed = self._passed, []
-        return passed
+        `committed` or `returned` must follow before the next.
+        """
+        finished, self._finished = sorted(self._finished), []
+        taken = 0
+        for _, _, result in finished:
+            if not room(result):
+                break
+            taken += 1
+        while True:
+            left = finished[taken:]
+            reached = self.committed if self.unfinished or left else self.read_to
+            prefix, beyond = _joined(max(self.committed, reached), self._with(finished[:taken]))
+            if fits(prefix, beyond):
+                break
+            taken //= 2
+        self._finished = left
+        return Selection(finished[:taken], prefix, beyond, complete=not left)
+
+    def _with(self, finished: Sequence[Finished[R]]) -> list[Interval]:
+        spans = merged((floor, position + 1) for position, floor, _ in finished)
+        if not self.beyond:
+            return spans
+        return merged(sorted([*self.beyond, *spans]))
+
+    def committed_as(self, selection: Selection[R]) -> None:
+        """The commit of the last selection succeeded."""
+        self.committed = selection.prefix
+        self.beyond = selection.beyond
+
+    def returned(self, selection: Selection[R]) -> None:
+        """It did not happen: the next commit takes it again."""
+        self._finished += selection.finished
+
+
+def _joined(prefix: int, intervals: list[Interval]) -> tuple[int, list[Interval]]:
+    """The prefix moved over the intervals that it reaches, and those beyond it."""
+    passed = 0
+    for start, stop in intervals:
+        if start > prefix:
+            break
+        prefix = max(prefix, stop)
+        passed += 1
+    return prefix, intervals[passed:]
+
+
+def _covers(intervals: Sequence[Interval], position: int) -> bool:
+    at = bisect_right(intervals, position, key=_start) - 1
+    return at >= 0 and position < intervals[at][1]
+
+
+def _start(interval: Interval) -> int:
+    return interval[0]

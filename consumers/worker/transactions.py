@@ -34,15 +34,17 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from consumers.journal.outcomes import Output
 from consumers.worker.ports import Committed, Transaction
 from streams.errors import BrokerError
 from streams.kafka.configs import MURMUR2, SILENT
+from streams.topics.catalogue import DLQ_EXTRA_BYTES, RECORD_BYTES_MAX
 
 SUSPICIOUS_S: Final = 1.0
 """A commit that takes longer may have been retried underneath; 4 ms is normal, 25 ms p99."""
@@ -53,6 +55,8 @@ WATCHDOG_S: Final = 60.0
 WATCHDOG_EXIT: Final = 70
 """Exit code then (EX_SOFTWARE)."""
 BUFFER_POLL_S: Final = 0.05
+ANY_PARTITION: Final = -1
+"""The client's word for: by the key (librdkafka's RD_KAFKA_PARTITION_UA)."""
 
 CONFIG: Final[Mapping[str, Any]] = {
     "acks": "all",
@@ -60,6 +64,7 @@ CONFIG: Final[Mapping[str, Any]] = {
     "partitioner": MURMUR2,
     "compression.type": "lz4",
     "linger.ms": 5,
+    "message.max.bytes": RECORD_BYTES_MAX + DLQ_EXTRA_BYTES,
     "transaction.timeout.ms": 10_000,
     "message.timeout.ms": 9_000,
     "socket.timeout.ms": 5_000,
@@ -149,10 +154,13 @@ class KafkaTransactions:
             return self._no_producer(error)
         try:
             producer.begin_transaction()
-            self._produce(producer, transaction)
+            produce_all(producer, transaction.outputs)
             for metadata, positions in transaction.positions:
                 producer.send_offsets_to_transaction(
-                    [TopicPartition(*source, position) for source, position in positions.items()],
+                    [
+                        TopicPartition(*source, mark.position, mark.encode())
+                        for source, mark in positions.items()
+                    ],
                     metadata,
                     CALL_S_MAX,
                 )
@@ -167,20 +175,6 @@ class KafkaTransactions:
         if self._suspicious or time.monotonic() - began > SUSPICIOUS_S:
             self._discard()
         return Committed.YES
-
-    def _produce(self, producer: Producer, transaction: Transaction) -> None:
-        produce: Callable[..., None] = producer.produce
-        deadline = time.monotonic() + CALL_S_MAX
-        for output in transaction.outputs:
-            while True:
-                try:
-                    produce(output.topic, output.value, output.key, headers=output.headers)
-                    break
-                except BufferError:
-                    if time.monotonic() > deadline:
-                        raise
-                    producer.poll(BUFFER_POLL_S)
-        producer.poll(0)
 
     # --- when a step fails -------------------------------------------------------------------
 
@@ -236,6 +230,34 @@ class KafkaTransactions:
         """A disconnect, a timeout, no broker: the last request may still be on its way (H1)."""
         self._suspicious = True
         _log.warning("producer_error", error=error.str(), code=error.name())
+
+
+def produce_all(
+    producer: Producer, outputs: Iterable[Output], on_delivery: Callable[..., None] | None = None
+) -> None:
+    """Hand these to the client, waiting for room in its queue. Raises `BufferError` after
+    `CALL_S_MAX`.
+    """
+    produce: Callable[..., None] = producer.produce
+    deadline = time.monotonic() + CALL_S_MAX
+    for output in outputs:
+        partition = ANY_PARTITION if output.partition is None else output.partition
+        while True:
+            try:
+                produce(
+                    output.topic,
+                    output.value,
+                    output.key,
+                    partition,
+                    headers=output.headers,
+                    on_delivery=on_delivery,
+                )
+                break
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise
+                producer.poll(BUFFER_POLL_S)
+    producer.poll(0)
 
 
 _PASSING: Final = frozenset(

@@ -1,4 +1,4 @@
-"""The composition of one worker process: app, core, Kafka consumer, Kafka transactions."""
+"""The composition of one worker process: app, core, Kafka consumer, commits, control."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ import uuid
 from typing import Final
 
 from consumers.app import App
-from consumers.context import RECORD_BYTES_MAX, Outbox
+from consumers.journal import Delivery
+from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
-from consumers.worker.core import Core
+from consumers.worker.control import ControlListener
+from consumers.worker.core import Core, Gates
+from consumers.worker.deliveries import KafkaDeliveries
+from consumers.worker.lanes import Gate
 from consumers.worker.loop import WorkerLoop
+from consumers.worker.ports import Transactions
 from consumers.worker.source import KafkaSource
 from consumers.worker.transactions import WATCHDOG_S, KafkaTransactions
+from streams.envelope import Envelope
+from streams.kafka.publisher import Publisher
 from streams.ports import Clock, SystemClock
 from streams.schemas import Codec
 from streams.topics import Namespace
 
 REVOKE_MARGIN_S: Final = WATCHDOG_S
 """A revocation waits for the drain and one commit; a commit that hangs ends the process."""
+HELD_SHARE: Final = 4
+"""A partition that a full mark keeps from committing is read on until it holds one in so many of
+the records that may be in flight."""
+
+TYPES_MAX: Final = 10_000
+"""Payload types whose limits are remembered."""
 
 
 class Worker:
@@ -43,6 +56,16 @@ class Worker:
         self.run_id = run_id or new_run_id()
         self._servers = bootstrap_servers
         self._namespace = namespace
+        self._publisher = Publisher(
+            bootstrap_servers,
+            namespace,
+            codec,
+            sender=app.name,
+            clock=clock,
+            record_bytes_max=record_bytes_max,
+        )
+        self._sending: asyncio.Task[None] | None = None
+        self._codec = codec
         self._outbox = Outbox(
             codec,
             namespace,
@@ -50,36 +73,88 @@ class Worker:
             app_name=app.name,
             writer=self.run_id,
             record_bytes_max=record_bytes_max,
+            send_now=self._send_now,
         )
+        self.stubborn = 0
+        """Handlers that did not end though the worker has: only the process's end ends them."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then drain, commit and leave the group.
 
-        Raises `HandlerFailed` if a handler did, `BrokerError` if Kafka cannot be worked with.
+        Raises `BrokerError` if Kafka cannot be worked with.
         """
-        app, namespace = self.app, self._namespace
-        group = namespace.group(app.name)
+        app, group = self.app, self._namespace.group(self.app.name)
         window = Window(app.in_flight_max, app.in_flight_bytes_max)
+        core = Core(
+            app.running_max,
+            window.release,
+            gates=gates_of(app),
+            dedup_window=app.dedup_window,
+            held_max=app.in_flight_max // HELD_SHARE,
+        )
         source = KafkaSource(
             self._servers,
             group,
-            [namespace.topic(topic) for topic in app.topics],
+            [self._namespace.topic(topic) for topic in app.topics],
             window,
             revoke_s_max=app.drain_s_max + REVOKE_MARGIN_S,
-        )
-        transactions = KafkaTransactions(
-            self._servers, namespace.transactional_id(app.name, self.run_id)
+            read_back=app.dedup_window,
         )
         loop = WorkerLoop(
             app,
-            Core(app.running_max, window.release),
+            core,
             source,
-            transactions,
+            self._transactions(source),
             self._outbox,
             group=group,
             run_id=self.run_id,
         )
-        await loop.run(stop)
+        control = ControlListener(
+            self._servers, self._namespace, self._codec, loop, group=group, run_id=self.run_id
+        )
+        try:
+            await control.start()
+            await loop.run(stop)
+        finally:
+            self.stubborn = loop.stubborn
+            await control.stop()
+            if self._sending is not None:
+                await asyncio.wait({self._sending})
+                await self._publisher.close()
+
+    def _transactions(self, source: KafkaSource) -> Transactions:
+        if Delivery(self.app.delivery) is Delivery.AT_LEAST_ONCE:
+            return KafkaDeliveries(self._servers, source)
+        return KafkaTransactions(
+            self._servers, self._namespace.transactional_id(self.app.name, self.run_id)
+        )
+
+    async def _send_now(self, envelope: Envelope) -> None:
+        if self._sending is None:  # most apps never do
+            self._sending = asyncio.create_task(self._publisher.start())
+        await asyncio.shield(self._sending)
+        await self._publisher.publish(envelope)
+
+
+def gates_of(app: App) -> Gates:
+    """What limits an app's handlers, by payload type as Kafka headers say it."""
+    by_handler = {
+        one.name: Gate(one.concurrency_max)
+        for one in app.handlers
+        if one.concurrency_max is not None
+    }
+    by_type: dict[bytes, tuple[Gate, ...]] = {}
+
+    def gates(type_name: bytes) -> tuple[Gate, ...]:
+        found = by_type.get(type_name)
+        if found is None:
+            handlers = app.handlers_for(type_name.decode("utf-8", "replace")) if by_handler else ()
+            found = tuple(by_handler[one.name] for one in handlers if one.name in by_handler)
+            if len(by_type) < TYPES_MAX:  # anybody may write any header
+                by_type[type_name] = found
+        return found
+
+    return gates
 
 
 def new_run_id() -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import Context, Outbox, add_record_ids, current_context
+from consumers.context import Context, RunCell, add_record_ids, current_run
+from consumers.outbox import Outbox
 from consumers.references import load_reference
 from streams.envelope import Envelope, Kind
 from streams.errors import (
@@ -201,11 +202,11 @@ def test_the_idempotency_key_is_stable() -> None:
 def test_log_lines_carry_the_ids_of_the_run() -> None:
     """In the handler's task; elsewhere they say nothing of it."""
     assert add_record_ids(None, "info", {"event": "x"}) == {"event": "x"}
-    token = current_context.set(context())
+    token = current_run.set(RunCell(context()))
     try:
         event = add_record_ids(None, "info", {"event": "x"})
     finally:
-        current_context.reset(token)
+        current_run.reset(token)
     assert event["handler"] == "on_it"
     assert event["record"] == "ns.tasks[3]@17"
     assert event["correlation_id"] == "job"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import Context, Outbox
+from consumers.context import Context
+from consumers.outbox import Outbox
 from consumers.worker import HandlerFailed
 from consumers.worker.core import Core
 from consumers.worker.loop import WorkerLoop

@@ -12,13 +12,15 @@ import pytest
 
 from consumers.app import App
 from consumers.context import Context
-from consumers.worker import HandlerFailed
+from consumers.retry import RetryPolicy
 from consumers.worker.source import KafkaSource
+from streams.dead_letters import DeadLetter
 from streams.envelope import ORIGIN, Envelope, Kind
 from streams.errors import InvalidPayload
 from streams.identity import derived_id
 from streams.record import Partition
 from streams.topics import EVENTS, INBOX, TASKS
+from streams.topics.catalogue import dlq
 from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, status, until
 
 
@@ -131,10 +133,10 @@ async def test_s3_07_no_handler_is_skipped_with_a_warning_and_counts_as_processe
     assert capsys.readouterr().out.count("no_handler") == 1
 
 
-async def test_imports_and_unreadable_records_are_skipped_with_their_reasons(
+async def test_s5_06_imports_are_skipped_and_unreadable_records_are_dead_letters(
     bench: Bench,
 ) -> None:
-    """History is not work; what nobody can read is named, and blocks nothing."""
+    """History is not work; what nobody can read is kept aside as it is, and blocks nothing."""
     app = App("fleet", topics=(TASKS,))
     handled: list[str] = []
 
@@ -156,10 +158,10 @@ async def test_imports_and_unreadable_records_are_skipped_with_their_reasons(
     assert handled == [live.id]
     assert bench.journal_exceptions() == [
         ("skipped", "import"),
-        ("skipped", "undecodable"),
-        ("skipped", "unknown_schema"),
-        ("skipped", "undecodable"),
-        ("skipped", "undecodable"),
+        ("dead_lettered", "undecodable"),
+        ("dead_lettered", "unknown_schema"),
+        ("dead_lettered", "undecodable"),
+        ("dead_lettered", "undecodable"),
     ]
 
 
@@ -242,43 +244,81 @@ async def test_stopping_drains_what_runs_and_commits_it(bench: Bench) -> None:
     assert sum(bench.positions("fleet").values()) == 1
 
 
-async def test_a_failing_handler_stops_the_worker_and_loses_nothing(bench: Bench) -> None:
-    """What finished before is committed; the record that failed, and all after it, is not."""
-    app = App("fleet", topics=(TASKS,))
-    broken = True
+FAST = RetryPolicy(wait_ms=20, wait_ms_max=40)
+
+
+async def test_s3_11_a_failed_attempt_waits_and_its_key_with_it(bench: Bench) -> None:
+    """The record runs again, alone of its key and in order; other keys go on meanwhile."""
+    app = App("fleet", topics=(TASKS,), retry=RetryPolicy(wait_ms=300, wait_ms_max=300))
+    ran: list[str] = []
 
     @app.on(ASSIGN)
     async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
-        if payload["task"]["id"] == "t3" and broken:
+        ran.append(payload["task"]["id"])
+        if payload["task"]["id"] == "t2" and ctx.attempt < 3:
+            if ctx.attempt == 2:
+                assert ctx.last_failure is not None
+                assert str(ctx.last_failure.error) == "no disk"
             raise OSError("no disk")
-        await ctx.publish(status(payload["task"]["id"], "s"))
+        await ctx.publish(status(payload["task"]["id"], ctx.envelope.correlation_id or ""))
 
-    bench.send([assign_task(n, "k") for n in range(6)])
-    with pytest.raises(HandlerFailed, match=r"on_assign_task failed on .* OSError: no disk"):
-        async with bench.working(app) as task:
-            await until(task.done, "it failed")
-    assert len(bench.records(EVENTS)) == 3
-    broken = False
+    bench.send([assign_task(n, "slow" if n % 2 == 0 else "other") for n in range(10)])
     async with bench.working(app) as task:
         await until(lambda: bench.caught_up("fleet"), "committed", task=task)
-    names = [envelope.payload["current_tasks"][0] for envelope in bench.envelopes(EVENTS)]
-    assert names == [f"t{n}" for n in range(6)]
-    assert [result.faults for result in bench.tiling("fleet").values() if result.faults] == []
+    assert [name for name in ran if int(name[1]) % 2 == 0] == [
+        "t0",
+        "t2",
+        "t2",
+        "t2",
+        "t4",
+        "t6",
+        "t8",
+    ]
+    assert ran.index("t9") < ran.index("t4")
+    assert len(bench.records(EVENTS)) == 10
+    assert bench.journal_exceptions() == []
 
 
-async def test_a_cancellation_that_a_handler_lets_through_is_a_failure(bench: Bench) -> None:
-    """Something it awaited was cancelled: that must not hold up the partition in silence."""
-    app = App("fleet", topics=(TASKS,))
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (OSError("no disk"), 5),
+        (PermissionError("not yours"), 1),
+        (asyncio.CancelledError(), 5),
+        (SystemExit(0), 5),
+    ],
+)
+async def test_s3_11_what_keeps_failing_becomes_a_dead_letter_and_its_key_goes_on(
+    bench: Bench, error: BaseException, attempts: int
+) -> None:
+    """Its bytes are on the dead-letter topic with the error; the journal has the outcome."""
+    app = App("fleet", topics=(TASKS,), retry=FAST)
+    tries = 0
 
     @app.on(ASSIGN)
-    async def on_assign_task(_ctx: Context, _payload: Mapping[str, Any]) -> None:
-        raise asyncio.CancelledError
+    async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
+        nonlocal tries
+        await ctx.publish(status(payload["task"]["id"], "s"))
+        if payload["task"]["id"] == "t1":
+            tries += 1
+            raise error
 
-    bench.send([assign_task(1, "k")])
-    with pytest.raises(HandlerFailed, match="CancelledError"):
-        async with bench.working(app) as task:
-            await until(task.done, "it failed")
-    assert sum(bench.positions("fleet").values()) == 0
+    bench.send([assign_task(n, "k") for n in range(3)])
+    async with bench.working(app) as task:
+        await until(lambda: bench.caught_up("fleet"), "committed", task=task)
+    assert tries == attempts
+    names = [envelope.payload["current_tasks"][0] for envelope in bench.envelopes(EVENTS)]
+    assert names == ["t0", "t2"]
+    (dead,) = bench.records(dlq(TASKS))
+    original = bench.records(TASKS)[1]
+    assert (dead.key, dead.value) == (original.key, original.value)
+    letter = DeadLetter.from_record(dead)
+    assert (letter.source, letter.position) == (original.source, original.position)
+    assert (letter.group, letter.handlers) == (bench.namespace.group("fleet"), ("on_assign_task",))
+    assert (letter.attempts, letter.error_name) == (attempts, type(error).__name__)
+    assert "on_assign_task" in letter.error_stack
+    assert bench.journal_exceptions() == [("dead_lettered", type(error).__name__)]
+    assert [result.faults for result in bench.tiling("fleet").values() if result.faults] == []
 
 
 async def test_a_handler_that_outlives_the_drain_is_interrupted_and_runs_again(

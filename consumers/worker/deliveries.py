@@ -1,0 +1,77 @@
+"""At-least-once delivery: what it led to first, then the positions. No transactions.
+
+1. `produce` all outputs and journal records, idempotently; wait until all are acknowledged. A
+   crash here: whoever takes over runs the same records again, and their outputs are there twice.
+2. Commit positions and marks. A crash before it: as in 1.
+
+Cheaper by the transaction's markers and round trips, and its outputs are seen at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, Message, Producer
+
+from consumers.worker.marks import Mark
+from consumers.worker.ports import Committed, Source, Transaction
+from consumers.worker.transactions import CONFIG as TRANSACTIONS
+from consumers.worker.transactions import produce_all
+from streams.kafka.configs import SILENT
+from streams.record import Partition
+
+FLUSH_S_MAX: Final = 15.0
+"""Above `message.timeout.ms`: by then every record is acknowledged or refused."""
+_TRANSACTIONAL: Final = frozenset({"transaction.timeout.ms"})
+CONFIG: Final[Mapping[str, Any]] = {
+    name: value for name, value in TRANSACTIONS.items() if name not in _TRANSACTIONAL
+}
+
+_log: Final = structlog.get_logger("agentlog.worker.commit")
+
+
+class KafkaDeliveries:
+    """`Transactions` in name: outputs by an idempotent producer, positions by the source."""
+
+    def __init__(self, bootstrap_servers: str, source: Source) -> None:
+        self._config = {**CONFIG, "bootstrap.servers": bootstrap_servers}
+        self._source = source
+        self._producer: Producer | None = None
+
+    async def commit(self, transaction: Transaction) -> Committed:
+        """`NO` if an output was refused or the positions were not taken: all of it is repeated."""
+        if transaction.outputs and not await asyncio.to_thread(self._deliver, transaction):
+            return Committed.NO
+        marks: dict[Partition, Mark] = {}
+        for _, positions in transaction.positions:
+            marks.update(positions)
+        return await self._source.commit(marks)
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+        self._producer = None
+
+    def _deliver(self, transaction: Transaction) -> bool:
+        if self._producer is None:
+            self._producer = Producer(self._config, logger=SILENT)
+        refused: list[KafkaError] = []
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                refused.append(error)
+
+        try:
+            produce_all(self._producer, transaction.outputs, on_delivery)
+            left = self._producer.flush(FLUSH_S_MAX)
+        except BufferError as error:
+            _log.warning("outputs_not_taken", error=str(error))
+            left = 1
+        if refused or left:
+            _log.warning("outputs_refused", count=len(refused) + left, errors=str(refused[:3]))
+            self._producer.purge()
+            self._producer = None
+            return False
+        return True

@@ -1,0 +1,61 @@
+"""Duplicates: which records of one partition repeat an earlier one.
+
+A record is known by its envelope's id, its key (an envelope to several recipients is on the inbox
+once under each) and which redrive it is. The window forgets in quarters: what came within the last
+`span` positions is remembered, and at most a quarter more.
+
+It is filled from Kafka headers alone, in position order: on assignment the source reads back
+`span` positions before the committed one, so it stands as if this owner had read them all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+_PARTS: Final = 4
+
+
+class RecentRecords:
+    """The identities seen on one partition within `span` positions; 0 remembers nothing."""
+
+    def __init__(self, span: int) -> None:
+        self._part = max(1, -(-span // _PARTS))
+        self._on = span > 0
+        self._began: int | None = None
+        self._current: set[bytes] = set()
+        self._earlier: deque[set[bytes]] = deque(maxlen=_PARTS)
+
+    def __len__(self) -> int:
+        return len(self._current) + sum(map(len, self._earlier))
+
+    def seen(self, position: int, identity: bytes) -> bool:
+        """Whether it was seen before; now it has been. Positions must not decrease."""
+        if not self._on:
+            return False
+        if self._began is None or position - self._began >= self._part:
+            self._turn(position)
+        if identity in self._current:
+            return True
+        for part in self._earlier:
+            if identity in part:
+                return True
+        self._current.add(identity)
+        return False
+
+    def _turn(self, position: int) -> None:
+        """Begin a new quarter; a jump over several leaves their places empty."""
+        if self._began is not None:
+            parts = (position - self._began) // self._part
+            self._earlier.append(self._current)
+            for _ in range(min(parts - 1, _PARTS)):
+                self._earlier.append(set())
+            self._current = set()
+            self._began += parts * self._part
+        else:
+            self._began = position
+
+
+def identity(envelope_id: bytes, key: bytes | None, redrive: bytes | None) -> bytes:
+    """What names a record in the window."""
+    return b"\x00".join((envelope_id, key or b"", redrive or b""))
