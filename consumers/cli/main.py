@@ -10,6 +10,7 @@ from consumers.cli import (
     audit,
     broker,
     demo,
+    dlq,
     projections,
     publish,
     replay,
@@ -37,6 +38,7 @@ app.command(name="worker")(worker.worker)
 app.add_typer(projections.app, name="projections")
 app.add_typer(replay.app, name="replay")
 app.command(name="audit")(audit.audit)
+app.add_typer(dlq.app, name="dlq")
 app.command(name="demo")(demo.demo)
 
 
