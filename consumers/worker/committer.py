@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from consumers.journal import Delivery, Output, journal_envelopes
+from consumers.marks import Mark
 from consumers.outbox import Outbox
 from consumers.worker.core import CommitPart, Core
-from consumers.worker.marks import Mark
 from consumers.worker.ports import Committed, Transaction, Transactions
 from streams.errors import BrokerError
 from streams.record import Partition

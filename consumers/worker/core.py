@@ -41,10 +41,10 @@ from typing import Any, Final
 
 from consumers.journal import PartitionCommit
 from consumers.journal.outcomes import Settled
+from consumers.marks import Mark
 from consumers.window import RECORD_OVERHEAD_BYTES
 from consumers.worker.duplicates import RecentRecords, identity
 from consumers.worker.lanes import Entry, Gate, KeyLanes
-from consumers.worker.marks import Mark
 from consumers.worker.tracking import PartitionTracker, Selection
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE

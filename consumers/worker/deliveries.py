@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
-from consumers.worker.marks import Mark
+from consumers.marks import Mark
 from consumers.worker.ports import Committed, Source, Transaction
 from consumers.worker.transactions import CONFIG as TRANSACTIONS
 from consumers.worker.transactions import produce_all

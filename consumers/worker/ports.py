@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consumers.journal.outcomes import Output
-from consumers.worker.marks import Mark
+from consumers.marks import Mark
 from streams.record import Partition, Record
 
 
@@ -26,7 +26,7 @@ class Assigned(msgspec.Struct, frozen=True):
     position: int
     """Committed position, or where the partition begins if there is none."""
     mark: str
-    """The metadata committed with it (`consumers.worker.marks`); empty if there is none."""
+    """The metadata committed with it (`consumers.marks`); empty if there is none."""
     metadata: Any
     """Opaque: the group metadata that commits under this assignment must carry (H3)."""
 

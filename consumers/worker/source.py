@@ -30,9 +30,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from consumers.marks import Mark
 from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.core import record_size
-from consumers.worker.marks import Mark
 from consumers.worker.ports import Assigned, Committed, SourceListener
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of

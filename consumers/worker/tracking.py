@@ -22,7 +22,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from consumers.worker.marks import Interval, fits, merged
+from consumers.marks import Interval, fits, merged
 
 R = TypeVar("R")
 
