@@ -319,6 +319,11 @@ class Core:
             # Whatever was in flight when its last owner died is finished.
             self._trust(assignment)
 
+    @property
+    def waiting(self) -> int:
+        """Records that wait for their key, for room to run, or for their partition to open."""
+        return self.lanes.waiting + sum(len(a.backlog) for a in self._by_source.values())
+
     # --- what runs ---------------------------------------------------------------------------
 
     def take(self) -> Delivery | None:
@@ -444,6 +449,13 @@ class Core:
         sources = [part.assignment.source for part in parts if part.assignment.live]
         self.give_up(sources)
         return sources
+
+    def oldest(self) -> Record | None:
+        """The record that has waited longest, for its key, for room or for another attempt."""
+        waiting = [a.backlog[0].record for a in self._by_source.values() if a.backlog]
+        if (entry := self.lanes.oldest()) is not None:
+            waiting.append(entry.record)
+        return min(waiting, key=lambda record: record.appended_at_ms, default=None)
 
     def held(self) -> set[Partition]:
         """Partitions that should not be read on: a full mark keeps what finished from committing,

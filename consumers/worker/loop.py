@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import random
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -33,6 +35,7 @@ from consumers.worker.core import Core, Delivery, record_size
 from consumers.worker.handling import Handling
 from consumers.worker.opening import Opened, Opening
 from consumers.worker.ports import Assigned, Source, Transactions
+from consumers.worker.status import PartitionStatus, WorkerStatus, status_answer
 from streams.answers import failed
 from streams.envelope import Envelope, Kind
 from streams.errors import AgentlogError, BrokerError
@@ -95,7 +98,9 @@ class WorkerLoop:
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
         self._progress = asyncio.Event()
-        self._revoking: set[asyncio.Task[None]] = set()
+        self._asides: set[asyncio.Task[None]] = set()
+        """Revocations and reports under way."""
+        self._started_at = outbox.clock.now_us()
         self._waits: set[asyncio.TimerHandle] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -185,8 +190,8 @@ class WorkerLoop:
                 done()
 
         task = asyncio.create_task(settle(), name="revoking")
-        self._revoking.add(task)
-        task.add_done_callback(self._revoking.discard)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
 
     def on_lost(self, sources: Sequence[Partition]) -> None:
         """Drop everything of theirs: it is another's now."""
@@ -231,6 +236,52 @@ class WorkerLoop:
         """End as if told to stop."""
         _log.info("drain", target=target, reason=reason)
         self._ended.set()
+
+    def on_report(self, request: Envelope) -> None:
+        """Say what it is doing to whoever asks."""
+        task = self._loop.create_task(self._report(request), name="report")
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    async def _report(self, request: Envelope) -> None:
+        send_now = self._outbox.send_now
+        if send_now is None:
+            return
+        try:
+            await send_now(status_answer(request, self.status()))
+        except AgentlogError as error:
+            _log.warning("status_unsent", error=str(error))
+
+    def status(self) -> WorkerStatus:
+        """What it is doing now."""
+        core, now_us = self._core, self._outbox.clock.now_us()
+        oldest = core.oldest()
+        return WorkerStatus(
+            group=self._group,
+            run_id=self._run_id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            reported_at=now_us,
+            in_flight=sum(one.count for one in core.assignments),
+            in_flight_bytes=sum(one.size for one in core.assignments),
+            waiting=core.waiting,
+            running=len(self._running),
+            retrying=len(self._waits),
+            oldest_key=(oldest.key or b"").decode("utf-8", "replace") if oldest else None,
+            oldest_ms=max(0, now_us // 1000 - oldest.appended_at_ms) if oldest else 0,
+            partitions=tuple(
+                PartitionStatus(
+                    topic=one.source.topic,
+                    partition=one.source.index,
+                    committed=one.tracker.committed,
+                    read_to=one.tracker.read_to,
+                    in_flight=one.count,
+                    beyond=one.tracker.committed_beyond,
+                )
+                for one in core.assignments
+            ),
+        )
 
     # --- dispatch ----------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ from streams.settings import Settings
 
 PARENT_POLL_S: Final = 1.0
 
+_log: Final = structlog.get_logger("agentlog.worker")
+
 
 def configure_logs(level: str) -> None:
     """Structured lines on stderr, with the ids of the record that is being handled."""
@@ -77,10 +79,20 @@ async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | N
     # What exists now lives until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    failure: AgentlogError | None = None
     try:
         await worker.run(stop)
+    except AgentlogError as error:
+        failure = error
     finally:
         watch.cancel()
+    if worker.stubborn:
+        # They swallow their cancellation, or hang in a thread: the loop would wait for them.
+        _log.error("handlers_left_behind", count=worker.stubborn, failure=str(failure or ""))
+        sys.stderr.flush()
+        os._exit(failure.exit_code if failure is not None else 0)
+    if failure is not None:
+        raise failure
 
 
 async def _watch_parent(parent: int | None, stop: asyncio.Event) -> None:
@@ -105,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = load_reference(given.app, App)
         asyncio.run(run(app, settings, run_id=given.run_id, parent=given.parent))
     except AgentlogError as error:
-        structlog.get_logger("agentlog.worker").error("worker_ended", error=str(error))
+        _log.error("worker_ended", error=str(error))
         return error.exit_code
     return 0
 

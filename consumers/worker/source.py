@@ -90,11 +90,13 @@ class KafkaSource:
         *,
         revoke_s_max: float,
         read_back: int = 0,
+        client_id: str = "agentlog",
     ) -> None:
         self._config = {
             **CONFIG,
             "bootstrap.servers": bootstrap_servers,
             "group.id": group,
+            "client.id": client_id,
             "error_cb": self._on_error,
         }
         self._topics = list(topics)

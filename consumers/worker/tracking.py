@@ -75,6 +75,11 @@ class PartitionTracker(Generic[R]):
         """Finished positions that no commit has taken."""
         return len(self._finished)
 
+    @property
+    def committed_beyond(self) -> int:
+        """Positions committed beyond the committed position; invisible ones among them count."""
+        return sum(stop - start for start, stop in self.beyond)
+
     def admit(self, position: int) -> int | None:
         """A record arrived: where its interval begins, to be given to `finish`.
 

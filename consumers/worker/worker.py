@@ -17,6 +17,7 @@ from consumers.worker.lanes import Gate
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.ports import Transactions
 from consumers.worker.source import KafkaSource
+from consumers.worker.status import client_id
 from consumers.worker.transactions import WATCHDOG_S, KafkaTransactions
 from streams.envelope import Envelope
 from streams.kafka.publisher import Publisher
@@ -99,6 +100,7 @@ class Worker:
             window,
             revoke_s_max=app.drain_s_max + REVOKE_MARGIN_S,
             read_back=app.dedup_window,
+            client_id=client_id(self.run_id),
         )
         loop = WorkerLoop(
             app,
