@@ -54,6 +54,7 @@ def killed(role: Role) -> Callable[[Stage], Awaitable[None]]:
     async def during(stage: Stage) -> None:
         node = await role(stage)
         await stage.note_roles()
+        stage.strikes()
         stage.cluster.kill(node)
         await asyncio.sleep(AWAY_S)
         await stage.cluster.restart(node)
@@ -68,6 +69,7 @@ def paused(role: Role) -> Callable[[Stage], Awaitable[None]]:
     async def during(stage: Stage) -> None:
         node = await role(stage)
         await stage.note_roles()
+        stage.strikes()
         stage.cluster.pause(node)
         await asyncio.sleep(AWAY_S)
         stage.cluster.resume(node)

@@ -40,6 +40,8 @@ class Load(msgspec.Struct, frozen=True):
 
     records: int
     keys: int = 256
+    first: int = 0
+    """Index of its first record."""
     special: dict[int, str] = {}
     """Task type by index, for the records whose handling is a fault in itself."""
 
@@ -49,15 +51,16 @@ class Load(msgspec.Struct, frozen=True):
 
     def task_ids(self) -> Iterator[str]:
         """All of them, in the order they are sent."""
-        return map(self.task_id, range(self.records))
+        return map(self.task_id, range(self.first, self.first + self.records))
 
-    def envelope(self, index: int, now_us: int) -> Envelope:
-        """The index-th record, as an agent sends it."""
+    def envelope(self, nth: int, now_us: int) -> Envelope:
+        """Its n-th record, from 0, as an agent sends it."""
+        index = self.first + nth
         task_id = self.task_id(index)
         task = {"id": task_id, "type": self.special.get(index, "plain"), "description": "…"}
         return Envelope(
             type=ASSIGN,
-            id=message_id(_EPOCH_MS + index, f"{index:09d}"),
+            id=message_id(_EPOCH_MS + index, f"{index % 10**9:09d}"),
             kind=Kind.TASK_ASSIGNMENT,
             sender="boss",
             correlation_id=key_of(task_id),

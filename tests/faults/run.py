@@ -120,7 +120,7 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
         async with _loading(fault, stage), fault.setting(stage), _stopping(stage):
             await _reach(stage, fault.begins_at)
             stage.say(f"{fault.name}: begins, {stage.progress.left} positions left")
-            began_ms = time.time_ns() // 1_000_000
+            stage.strikes()
             try:
                 async with asyncio.timeout(FAULT_S_MAX):
                     await fault.during(stage)
@@ -128,14 +128,16 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
                 problem = str(error)
             except TimeoutError:
                 problem = f"the fault was not over within {FAULT_S_MAX:g} s"
-            ended_ms = time.time_ns() // 1_000_000
-            await asyncio.to_thread(stage.progress.ask)
+            began_ms, ended_ms = stage.struck_ms or 0, time.time_ns() // 1_000_000
+            with contextlib.suppress(DidNotHappen):
+                await stage.until(stage.progress.ask, "the group's coordinator answers")
             left = stage.progress.left
             stage.say(f"{fault.name}: over after {(ended_ms - began_ms) / 1000:.1f} s, {left} left")
             await stage.cluster.heal()
             await _settle(stage)
         evidence = await asyncio.to_thread(_collect, stage)
     finally:
+        await asyncio.to_thread(stage.progress.close)
         await stage.cluster.heal()
         await asyncio.to_thread(admin.delete, stage.namespace.topics())
     if problem:

@@ -70,12 +70,16 @@ class Stage:
         self.group = namespace.group(GROUP)
         self.tasks = namespace.topic(TASKS)
         self.fleet = Fleet(cluster.servers, namespace, app, folder)
-        self.progress = Progress(cluster.admin, self.group, self.tasks, TOPICS[TASKS].partitions)
+        self.progress = Progress(cluster.servers, self.group, self.tasks, TOPICS[TASKS].partitions)
         self.run_id: Callable[[], str] = new_run_id
         """Names the next process run; set where its transaction coordinator is chosen."""
         self.never_committed: set[str] = set()
         """Task ids that a fault wrote in transactions which nobody committed."""
         self.notes: Notes = {}
+        self.struck_ms: int | None = None
+        """When the fault struck, epoch milliseconds."""
+        self.wire: object = None
+        """What a network fault acts on, if the setting has made one."""
         self.loaded: asyncio.Task[None] | None = None
         """Ends when all of the load is acknowledged; None until it has begun."""
 
@@ -92,6 +96,10 @@ class Stage:
         """Members that the group's coordinator counts now."""
         answer = self.cluster.admin.describe_consumer_groups([self.group])[self.group]
         return len(answer.result(10).members)
+
+    def strikes(self) -> None:
+        """Now something breaks; what went before was only finding out what to break."""
+        self.struck_ms = time.time_ns() // 1_000_000
 
     async def note_roles(self) -> None:
         """Note what each node does, before one of them breaks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.faults import broker_faults, worker_faults
+from tests.faults import broker_faults, log_faults, network_faults, worker_faults
 from tests.faults.stage import Fault
 
 _ROLE_NAMES: Final = {
@@ -60,6 +60,29 @@ FAULTS: Final = {
             during=worker_faults.rebalance_the_deaf,
             special=worker_faults.deaf_records,
             begins_at=0.2,
+        ),
+        Fault(
+            name="producer_killed",
+            what=f"a producer killed inside its transaction, {log_faults.GHOSTS} times",
+            during=log_faults.kill_in_transaction,
+        ),
+        Fault(
+            name="end_txn_held",
+            what=f"an EndTxn held past the next transaction (H1), {network_faults.HOLDS} times",
+            during=network_faults.hold_end_txn,
+            setting=network_faults.behind_proxy,
+        ),
+        Fault(
+            name="partition_by_proxy",
+            what="a worker cut off: nothing passes, nothing is closed",
+            during=network_faults.partition,
+            setting=network_faults.behind_proxy,
+        ),
+        Fault(
+            name="partition_by_namespace",
+            what="a worker cut off by the kernel, in a network namespace of its own",
+            during=network_faults.partition,
+            setting=network_faults.in_namespace,
         ),
     )
 }

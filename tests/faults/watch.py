@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from streams.kafka.configs import SILENT
 from streams.record import Partition
 
 ASK_S: Final = 5.0
@@ -23,11 +23,20 @@ POLL_S: Final = 0.3
 class Progress:
     """Committed positions of a group over one topic (full names), as last heard."""
 
-    def __init__(self, admin: AdminClient, group: str, topic: str, partitions: int) -> None:
-        self._admin = admin
-        self._group = group
+    def __init__(self, servers: str, group: str, topic: str, partitions: int) -> None:
+        # A consumer that joins nothing. The admin client ends the whole process by an assertion
+        # when a coordinator that it asks dies (librdkafka 2.16.0, rd_kafka_enq_once).
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": group,
+                "isolation.level": "read_uncommitted",
+                "enable.auto.commit": False,
+                "socket.timeout.ms": 5_000,
+            },
+            logger=SILENT,
+        )
         self._parts = [TopicPartition(topic, index) for index in range(partitions)]
-        self._latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         self.committed: dict[Partition, int] = {}
         self.ends: dict[Partition, int] = {}
         self.steps_back: list[str] = []
@@ -50,25 +59,16 @@ class Progress:
 
     def ask(self) -> bool:
         """Ask once, ends last, so that `left` is never too small; False if there was no answer."""
-        request = ConsumerGroupTopicPartitions(self._group, self._parts)
         try:
-            answer = self._admin.list_consumer_group_offsets(
-                [request], require_stable=False, request_timeout=ASK_S
-            )[self._group].result(ASK_S + 1)
-            ends = {
-                part: future.result(ASK_S + 1).offset
-                for part, future in self._admin.list_offsets(
-                    dict.fromkeys(self._parts, self._latest),
-                    isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                    request_timeout=ASK_S,
-                ).items()
-            }
-        except Exception:  # noqa: BLE001 - whatever it was, the next poll asks again
+            answer = self._consumer.committed(self._parts, timeout=ASK_S)
+            for found in answer:
+                if found.error is None and found.offset >= 0:
+                    self._heard(Partition(found.topic, found.partition), found.offset)
+            for part in self._parts:
+                _, end = self._consumer.get_watermark_offsets(part, timeout=ASK_S, cached=False)
+                self.ends[Partition(part.topic, part.partition)] = end
+        except KafkaException:
             return False
-        for found in answer.topic_partitions:
-            if found.error is None and found.offset >= 0:
-                self._heard(Partition(found.topic, found.partition), found.offset)
-        self.ends |= {Partition(part.topic, part.partition): end for part, end in ends.items()}
         return True
 
     def _heard(self, source: Partition, position: int) -> None:
@@ -95,3 +95,7 @@ class Progress:
             if now - moved_at > silence_s_max or now - began > limit_s:
                 return False
             await asyncio.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
