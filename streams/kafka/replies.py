@@ -25,8 +25,10 @@ from streams.schemas import Codec
 from streams.topics import REPLIES, Namespace
 from streams.topics.partitioning import partition_for
 
-METADATA_TIMEOUT_S: Final = 10.0
-"""Seconds in which a topic that was just created may become known, and tell its end."""
+METADATA_TIMEOUT_S: Final = 2.0
+"""Seconds in which a topic that was just created may become known to the broker asked."""
+END_TIMEOUT_S: Final = 30.0
+"""Seconds for the broker to say where its partition ends."""
 POLL_MS: Final = 500
 BATCH_MAX: Final = 500
 """Records taken at a time, before other tasks get their turn."""
@@ -92,7 +94,7 @@ class ReplyInbox:
         try:
             self._partitions = await self._count_partitions(consumer)
             mine = self._mine(self._partitions)
-            async with asyncio.timeout(METADATA_TIMEOUT_S):
+            async with asyncio.timeout(END_TIMEOUT_S):
                 ends = await consumer.end_offsets([mine])
             _assign(consumer, ends)
         except (KafkaError, TimeoutError) as error:
@@ -149,6 +151,7 @@ class ReplyInbox:
                     for message in messages:
                         if message.key == self._key:
                             self._hand_on(message, listener)
+                _check_alive(consumer)
                 await self._follow_growth(consumer)
         except KafkaError as error:
             lost = LogError(
@@ -187,3 +190,10 @@ def _assign(consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int])
     consumer.assign(list(positions))
     for part, position in positions.items():
         consumer.seek(part, position)
+
+
+def _check_alive(consumer: AIOKafkaConsumer) -> None:
+    """aiokafka fetches in a task of its own. Should that end, `getmany` waits for it for ever."""
+    fetching = consumer._fetcher.error_future  # noqa: SLF001 - no public way
+    if fetching.done():
+        fetching.result()
