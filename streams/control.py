@@ -14,6 +14,9 @@ CANCEL: Final = "agentlog.control.Cancel"
 DRAIN: Final = "agentlog.control.Drain"
 REPORT_STATUS: Final = "agentlog.control.ReportStatus"
 
+OPERATOR: Final = "operator"
+"""Sender of what a person says on the command line."""
+
 
 def cancel(message_id: str, reason: str = "") -> Envelope:
     """Do not handle the envelope with this id, or stop handling it, whoever has it."""

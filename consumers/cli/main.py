@@ -9,6 +9,7 @@ import typer
 from consumers.cli import (
     audit,
     broker,
+    cancel,
     demo,
     dlq,
     projections,
@@ -18,6 +19,7 @@ from consumers.cli import (
     tail,
     topics,
     worker,
+    workers,
 )
 from consumers.cli.output import stderr
 from streams.errors import AgentlogError
@@ -35,6 +37,8 @@ app.add_typer(schemas.app, name="schemas")
 app.command(name="publish")(publish.publish)
 app.command(name="tail")(tail.tail)
 app.command(name="worker")(worker.worker)
+app.command(name="workers")(workers.workers)
+app.command(name="cancel")(cancel.cancel)
 app.add_typer(projections.app, name="projections")
 app.add_typer(replay.app, name="replay")
 app.command(name="audit")(audit.audit)
