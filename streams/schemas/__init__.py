@@ -5,8 +5,9 @@ envelopes into Confluent-framed Avro values and back.
 """
 
 from streams.schemas.catalogue import Catalogue, EventType
-from streams.schemas.codec import Codec, StoredPayload
+from streams.schemas.codec import Codec
 from streams.schemas.framing import frame, unframe
+from streams.schemas.stored import StoredPayload
 from streams.schemas.writer_schema import WriterSchema
 
 __all__ = ["Catalogue", "Codec", "EventType", "StoredPayload", "WriterSchema", "frame", "unframe"]

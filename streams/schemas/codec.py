@@ -7,86 +7,32 @@ when somebody touches it, under the catalogue's own schema of the type if there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
 import fastavro
 import msgspec
 
-from streams.envelope import Envelope, Kind, Lane, check
+from streams.envelope import Envelope, check
 from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, UnknownSchema
 from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
+from streams.schemas.decoder import BAD_BYTES
 from streams.schemas.flat import Encoder
-from streams.schemas.framing import frame, unframe
+from streams.schemas.framing import PREFIX_LENGTH, SCHEMA_ID_HEADER, frame, unframe
+from streams.schemas.front import Front
 from streams.schemas.misfit import Misfit, find_misfit
+from streams.schemas.stored import PayloadReader, StoredPayload
 from streams.schemas.writer_schema import Schema, WriterSchema
 
-_KINDS: Final = {kind.value: kind for kind in Kind}
-_LANES: Final = {lane.value: lane for lane in Lane}
-_ENVELOPE_FIELDS: Final = frozenset(Envelope.__struct_fields__)
-# What fastavro raises on bytes that the schema did not write.
-_BAD_BYTES: Final = (
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    OverflowError,
-    ArithmeticError,
-    MemoryError,
-    AssertionError,
-)
-# What it raises on values that the schema has no place for.
+_Steps = tuple[Front, PayloadReader]
+
+# What fastavro raises on values that the schema has no place for.
 # (msgspec.ValidationError is a ValueError.)
 _BAD_VALUES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 _write: Final[Any] = fastavro.schemaless_writer
-_read: Final[Any] = fastavro.schemaless_reader
-
-
-class StoredPayload(Mapping[str, Any]):
-    """A payload that came from the log: bytes until somebody touches it, then its fields."""
-
-    __slots__ = ("_fields", "_reader", "raw", "writer")
-
-    def __init__(self, writer: WriterSchema, reader: Schema | None, raw: bytes) -> None:
-        self.writer = writer
-        self.raw = raw
-        self._reader = reader
-        self._fields: dict[str, Any] | None = None
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The decoded payload. Raises `DecodeError` if the bytes are not what the schema says."""
-        if self._fields is None:
-            self._fields = self._decoded()
-        return self._fields
-
-    def _decoded(self) -> dict[str, Any]:
-        buffer = BytesIO(self.raw)
-        try:
-            fields: dict[str, Any] = _read(buffer, self.writer.payload, self._reader)
-        except _BAD_BYTES as error:
-            raise DecodeError(f"payload of {self.writer.payload_name}: {error}") from error
-        if buffer.tell() != len(self.raw):
-            raise DecodeError(
-                f"payload of {self.writer.payload_name}: {len(self.raw) - buffer.tell()} bytes are "
-                "left over"
-            )
-        return fields
-
-    def __getitem__(self, key: str) -> Any:
-        return self.fields[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.fields)
-
-    def __len__(self) -> int:
-        return len(self.fields)
-
-    def __repr__(self) -> str:
-        return repr(self.fields)
 
 
 class Codec:
@@ -96,7 +42,8 @@ class Codec:
         self.catalogue = catalogue
         self._sources = sources
         self._found: dict[int, WriterSchema] = {}
-        self._readers: dict[int, Schema | None] = {}
+        # By the frame's bytes; no more of them than there are schemas.
+        self._steps: dict[bytes, _Steps] = {}
         self._frames: dict[str, bytes] = {}
 
     def encode(self, envelope: Envelope) -> bytes:
@@ -142,21 +89,29 @@ class Codec:
         """
         if value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        schema_id, start = unframe(value, headers)
-        writer = self.writer_schema(schema_id)
-        buffer = BytesIO(value)
-        buffer.seek(start)
+        framed, start = value, PREFIX_LENGTH
+        for name, content in headers:
+            if name == SCHEMA_ID_HEADER:
+                framed, start = content or b"", 0
+                break
+        steps = self._steps.get(framed[:PREFIX_LENGTH])
+        if steps is None:
+            steps = self._make_steps(framed, start)
+        front, reader = steps
         try:
-            fields: dict[str, Any] = _read(buffer, writer.prefix, None)
-            fields["kind"] = _KINDS.get(fields.get("kind", ""), Kind.UNKNOWN)
-            fields["lane"] = _LANES.get(fields.get("lane", ""), Lane.DATA)
-            fields["recipients"] = tuple(fields.get("recipients", ()))
-            fields["payload"] = StoredPayload(writer, self._reader(writer), value[buffer.tell() :])
-            if not writer.prefix_names <= _ENVELOPE_FIELDS:
-                fields = {name: fields[name] for name in fields.keys() & _ENVELOPE_FIELDS}
-            return Envelope(**fields)
-        except _BAD_BYTES as error:
-            raise DecodeError(f"value of schema id {schema_id}: {error}") from error
+            return front(value, start, reader)
+        except BAD_BYTES as error:
+            raise DecodeError(f"value of schema id {reader.writer.id}: {error!r}") from error
+
+    def _make_steps(self, framed: bytes, start: int) -> _Steps:
+        header = () if start else ((SCHEMA_ID_HEADER, framed),)
+        schema_id, _ = unframe(framed, header)
+        writer = self.writer_schema(schema_id)
+        current = self.catalogue.find(writer.payload_name)
+        same = current is None or current.writer.id == writer.id
+        reader = PayloadReader(writer, None if same or current is None else current.writer)
+        steps = self._steps[framed[:PREFIX_LENGTH]] = (writer.front, reader)
+        return steps
 
     def writer_schema(self, schema_id: int) -> WriterSchema:
         """What an id stands for: from the catalogue, else from the first source that knows it."""
@@ -169,14 +124,6 @@ class Codec:
                 writer = self._found[schema_id] = WriterSchema.from_text(schema_id, text)
                 return writer
         raise UnknownSchema(schema_id)
-
-    def _reader(self, writer: WriterSchema) -> Schema | None:
-        """The catalogue's payload schema, if it has the type and did not write this itself."""
-        if writer.id not in self._readers:
-            current = self.catalogue.find(writer.payload_name)
-            same = current is None or current.writer.id == writer.id
-            self._readers[writer.id] = None if same or current is None else current.writer.payload
-        return self._readers[writer.id]
 
 
 class _Misfit(Exception):

@@ -14,12 +14,17 @@ from functools import cached_property
 from typing import Any
 
 import fastavro
+from fastavro.schema import SchemaParseException
 
 from streams.errors import DecodeError
+from streams.schemas.decoder import Decoder, decoder_of
 from streams.schemas.flat import Encoder, flat_encoder
+from streams.schemas.front import Front, front_of
 from streams.schemas.shape import shape_of
 
 PAYLOAD_FIELD = "payload"
+# What fastavro raises on a schema that is none.
+_BAD_SCHEMA = (SchemaParseException, ValueError, LookupError, TypeError, AttributeError)
 
 Schema = Any
 """A schema as JSON: dict, list or str."""
@@ -109,6 +114,11 @@ class WriterSchema:
         return flat_encoder(self.prefix)
 
     @cached_property
+    def front(self) -> Front:
+        """Decodes the envelope's own fields, and leaves the payload to its decoder."""
+        return front_of(self.prefix)
+
+    @cached_property
     def prefix_names(self) -> frozenset[str]:
         """Names of the envelope fields that this writer wrote."""
         return frozenset(field["name"] for field in self.schema["fields"][:-1])
@@ -123,9 +133,17 @@ class WriterSchema:
         """The payload's record alone, parsed."""
         return _parsed(self.schema["fields"][-1]["type"])
 
+    @cached_property
+    def payload_decoder(self) -> Decoder:
+        """Decodes the payload alone, as this writer wrote it."""
+        return decoder_of(self.payload)
+
 
 def _parsed(schema: Schema) -> Schema:
-    return fastavro.parse_schema(copy.deepcopy(schema), _force=True)
+    try:
+        return fastavro.parse_schema(copy.deepcopy(schema), _force=True)
+    except _BAD_SCHEMA as error:
+        raise DecodeError(f"a schema is not valid Avro: {error}") from error
 
 
 def _plain(schema: Schema) -> Schema:

@@ -1,0 +1,99 @@
+"""Stored payloads: the end of a value's bytes until somebody touches them, then their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+import fastavro
+from fastavro.read import SchemaResolutionError
+
+from streams.errors import DecodeError
+from streams.schemas.decoder import BAD_BYTES, Decoder
+
+if TYPE_CHECKING:
+    from streams.schemas.writer_schema import Schema, WriterSchema
+
+_read: Final[Any] = fastavro.schemaless_reader
+
+
+class PayloadReader:
+    """How the payloads of one writer are read: as they were written, or as a newer version."""
+
+    def __init__(self, writer: WriterSchema, version: WriterSchema | None = None) -> None:
+        self.writer = writer
+        self._version = version
+
+    @cached_property
+    def decode(self) -> Decoder:
+        """Made when first needed: whoever only routes never needs it."""
+        decode = self.writer.payload_decoder
+        if self._version is None:
+            return decode
+        return _resolving(self.writer.payload, self._version.payload, decode)
+
+
+class StoredPayload(Mapping[str, Any]):
+    """A payload that came from the log: bytes until somebody touches it, then its fields.
+
+    It keeps the value that it came in, as `raw` is a slice of it.
+    """
+
+    __slots__ = ("_fields", "_reader", "_start", "_value")
+
+    def __init__(self, reader: PayloadReader, value: bytes, start: int) -> None:
+        self._reader = reader
+        self._value = value
+        self._start = start
+        self._fields: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The decoded payload. Raises `DecodeError` if the bytes are not what the schema says."""
+        if self._fields is None:
+            try:
+                self._fields = self._reader.decode(self._value, self._start)
+            except BAD_BYTES as error:
+                raise DecodeError(f"payload of {self.writer.payload_name}: {error}") from error
+        return self._fields
+
+    @property
+    def writer(self) -> WriterSchema:
+        """The schema that wrote it."""
+        return self._reader.writer
+
+    @property
+    def raw(self) -> bytes:
+        """Its Avro body, under the writer's schema."""
+        return self._value[self._start :]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.fields[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __repr__(self) -> str:
+        return repr(self.fields)
+
+
+def _resolving(written: Schema, wanted: Schema, decode_written: Decoder) -> Decoder:
+    """Decodes what one schema wrote into what another says, as Avro resolves the two.
+
+    fastavro skips past the bytes' end and takes an index from the list's end, so the writer's own
+    decoder refuses first what is no value of its schema.
+    """
+
+    def decode(b: bytes, i: int) -> Any:
+        decode_written(b, i)
+        try:
+            return _read(BytesIO(b[i:]), written, wanted)
+        except SchemaResolutionError as error:
+            raise ValueError(str(error)) from error
+
+    return decode
