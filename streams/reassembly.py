@@ -74,7 +74,7 @@ class Reassembly:
         self._run: _Run | None = None
         self._pieces = 0
         self._superseded: set[_Run] = set()
-        self._starts: set[tuple[str, _Run]] = set()
+        self._starts: set[tuple[_Run, str, int]] = set()
         self._over = False
 
     def add(self, envelope: Envelope) -> Event | None:
@@ -92,7 +92,7 @@ class Reassembly:
         payload = envelope.payload
         match envelope.type:
             case answers.STREAM_STARTED:
-                return self._start(_Run(envelope.writer, payload["attempt"]), envelope.id)
+                return self._start(_Run(envelope.writer, payload["attempt"]), envelope)
             case answers.STREAM_DATA_SENT:
                 run = _Run(envelope.writer, payload["attempt"])
                 return self._piece(run, payload["sequence"], payload["data"])
@@ -105,8 +105,10 @@ class Reassembly:
             case _:
                 return Whole(envelope)
 
-    def _start(self, run: _Run, envelope_id: str) -> Event | None:
-        if (envelope_id, run) in self._starts or self._is_overtaken(run):
+    def _start(self, run: _Run, envelope: Envelope) -> Event | None:
+        # A process that had lost the record and has it back makes the same id, at another time.
+        start = (run, envelope.id, envelope.created_at)
+        if start in self._starts or self._is_overtaken(run):
             return None
         if len(self._starts) == STARTS_MAX:
             return Broken(f"at most {STARTS_MAX} attempts", "one more")
@@ -114,7 +116,7 @@ class Reassembly:
         if before is not None:
             self._superseded.add(before)
         self._superseded.discard(run)
-        self._starts.add((envelope_id, run))
+        self._starts.add(start)
         self._run, self._pieces = run, 0
         return Started(again=before is not None)
 

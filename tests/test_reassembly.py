@@ -122,6 +122,16 @@ def test_s3_12_a_worker_that_takes_over_supersedes_whatever_its_attempt() -> Non
     assert (pieces, end) == ([["a", 1, n] for n in range(4)], Ended(None))
 
 
+def test_s3_12_a_worker_that_gets_the_record_back_begins_anew() -> None:
+    """Its start has the id of its first one, but not the time; a repeat of that has both."""
+    first, second, third = run(1, 3, "a"), run(1, 3, "b"), run(1, 4, "a")
+    again = third[0].with_(id=first[0].id, created_at=first[0].created_at + 1)
+    pieces, end = read([*first[:3], *second[:2], again, second[2], *third[1:]])
+    assert (pieces, end) == ([["a", 1, n] for n in range(4)], Ended(None))
+    pieces, end = read([*first[:3], *second[:2], first[0], *second[2:]])
+    assert (pieces, end) == ([["b", 1, n] for n in range(3)], Ended(None))
+
+
 def test_s3_12_a_stream_that_fails_says_so() -> None:
     """However many of its pieces came."""
     end = sent(stream_ended(REQUEST, 1, 2, Failure("ValueError", "no")))
