@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean lock
+.PHONY: help run test check bench faults clean lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ check: $(READY) ## Lint, format, types, the direction of imports, the schema loc
 
 bench: $(READY) ## Run the benchmarks, each beside its baseline (ARGS="publish replay")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+faults: $(READY) ## Break a three-node cluster and its workers in every way we know (ARGS=--json)
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv

@@ -11,6 +11,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.records < RECORDS_MIN:
         _say(f"--records takes at least {RECORDS_MIN}: less is over before anything breaks")
         return 2
-    rows = asyncio.run(_run(asked.only or list(FAULTS), asked.records))
+    if asked.keep is not None:
+        asked.keep.mkdir(parents=True, exist_ok=True)
+    rows = asyncio.run(_run(asked.only or list(FAULTS), asked.records, asked.keep))
     if asked.json:
         sys.stdout.write(msgspec.json.encode(report.as_json(rows)).decode() + "\n")
     else:
@@ -48,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(row.clean for row in rows) else 1
 
 
-async def _run(names: Sequence[str], records: int) -> list[Row]:
+async def _run(names: Sequence[str], records: int, keep: Path | None) -> list[Row]:
     rows = []
     began = time.monotonic()
     with Cluster() as cluster:
         await cluster.warm_up()
         for name in names:
-            row = await run_fault(FAULTS[name], cluster, records, _say)
+            row = await run_fault(FAULTS[name], cluster, records, _say, keep=keep)
             found = {key: one.count for key, one in row.verdicts.items() if one.count}
             _say(f"{name}: {row.status} {found or ''} ({time.monotonic() - began:.0f} s in all)")
             rows.append(row)
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--records", type=int, default=RECORDS, help=f"per fault (default {RECORDS:,})"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the workers' logs there")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
     return parser
 

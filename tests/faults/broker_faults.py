@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.faults import roles
-from tests.faults.stage import Placement, Stage
+from tests.faults.stage import During, Placement, Stage
 
 AWAY_S: Final = 15.0
 """Longer than the controller waits for a broker's heartbeat (9 s) and than a transaction may last
@@ -48,7 +48,7 @@ ROLES: Final[dict[str, tuple[Role, Placement]]] = {
 }
 
 
-def killed(role: Role) -> Callable[[Stage], Awaitable[None]]:
+def killed(role: Role, away_s: float = AWAY_S) -> During:
     """SIGKILL the node of that role; start it again when the others have taken over."""
 
     async def during(stage: Stage) -> None:
@@ -56,14 +56,14 @@ def killed(role: Role) -> Callable[[Stage], Awaitable[None]]:
         await stage.note_roles()
         stage.strikes()
         stage.cluster.kill(node)
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(away_s)
         await stage.cluster.restart(node)
-        stage.notes["node"] = f"node {node} killed, started again after {AWAY_S:g} s"
+        stage.notes["node"] = f"node {node} killed, started again after {away_s:g} s"
 
     return during
 
 
-def paused(role: Role) -> Callable[[Stage], Awaitable[None]]:
+def paused(role: Role, away_s: float = AWAY_S) -> During:
     """SIGSTOP the node of that role; SIGCONT it when the others have taken over."""
 
     async def during(stage: Stage) -> None:
@@ -71,9 +71,9 @@ def paused(role: Role) -> Callable[[Stage], Awaitable[None]]:
         await stage.note_roles()
         stage.strikes()
         stage.cluster.pause(node)
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(away_s)
         stage.cluster.resume(node)
-        stage.notes["node"] = f"node {node} paused for {AWAY_S:g} s"
+        stage.notes["node"] = f"node {node} paused for {away_s:g} s"
 
     return during
 

@@ -63,6 +63,10 @@ class Process:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
+    def tell_stacks(self) -> None:
+        """SIGUSR1: write into its log where each of its threads is."""
+        self._signal(signal.SIGUSR1)
+
     def end(self) -> None:
         """SIGTERM: drain, commit, leave."""
         self._signal(signal.SIGTERM)

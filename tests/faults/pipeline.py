@@ -10,6 +10,8 @@ often and in which order.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -27,8 +29,15 @@ PIPELINE: Final = "tests.faults.pipeline:pipeline"
 DEAF: Final = "deaf"
 """A task of this type has a handler that swallows its cancellation."""
 DEAF_S: Final = 12.0
+SILENT_TASK: Final = "silent"
+"""A task of this type has a handler that forgets its result: planted, to be found."""
+TWICE: Final = "twice"
+"""And this one sends it twice."""
 
 _starts: Final = Starts.of_environment()
+if _starts is not None:
+    # Where every thread of a worker is, in its log, when the suite asks (`Process.tell_stacks`).
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 pipeline = App(GROUP, topics=("tasks",), drain_s_max=3)
 
@@ -46,9 +55,10 @@ async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
     task = payload["task"]
     if task["type"] == DEAF:
         await _deaf()
-    await ctx.publish(
-        Envelope(type=FINISHED, payload={"task_id": task["id"], "status": "completed"})
-    )
+    for _ in range({SILENT_TASK: 0, TWICE: 2}.get(task["type"], 1)):
+        await ctx.publish(
+            Envelope(type=FINISHED, payload={"task_id": task["id"], "status": "completed"})
+        )
 
 
 @pipeline.on(FINISHED)

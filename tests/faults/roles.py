@@ -1,8 +1,8 @@
 """Who does what in the cluster: leads a partition, coordinates a group or a transaction, controls.
 
 Group and transaction coordinators are the leaders of the partition of Kafka's internal topic that
-the id hashes to (Java's `String.hashCode`, its sign bit cleared, modulo the partitions; Kafka's
-`GroupMetadataManager.partitionFor` and `TransactionStateManager.partitionFor`). The controller
+the id hashes to (Java's `String.hashCode`, Kafka's `Utils.abs`, modulo the partitions: see
+`GroupCoordinatorService.partitionFor` and `TransactionStateManager.partitionFor`). The controller
 is asked of Kafka's own quorum tool: to clients a KRaft broker names any broker as controller.
 """
 
@@ -19,6 +19,7 @@ from tests.faults.cluster import Cluster
 OFFSETS: Final = "__consumer_offsets"
 TRANSACTIONS: Final = "__transaction_state"
 ASK_S_MAX: Final = 30.0
+_INT_MIN: Final = -(1 << 31)
 _LEADER: Final = re.compile(r"^LeaderId:\s+(\d+)$", re.MULTILINE)
 
 
@@ -32,7 +33,8 @@ def java_hash(text: str) -> int:
 
 def coordinator_partition(identity: str, partitions: int) -> int:
     """Which partition of an internal topic a group or transactional id belongs to."""
-    return (java_hash(identity) & 0x7FFFFFFF) % partitions
+    hashed = java_hash(identity)
+    return (0 if hashed == _INT_MIN else abs(hashed)) % partitions
 
 
 def leaders(cluster: Cluster, topic: str) -> dict[int, int]:

@@ -85,11 +85,19 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_fault(
-    fault: Fault, cluster: Cluster, records: int, say: Callable[[str], None]
+    fault: Fault,
+    cluster: Cluster,
+    records: int,
+    say: Callable[[str], None],
+    *,
+    keep: Path | None = None,
 ) -> Row:
-    """Run one fault on a healthy cluster, and leave it healthy."""
+    """Run one fault on a healthy cluster, and leave it healthy.
+
+    The workers' logs stay in a folder of their own if the row is not clean, and in `keep` always.
+    """
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix=f"agentlog-fault-{fault.name}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{fault.name}-", dir=keep))
     load = Load(records, special=fault.special(records))
     try:
         namespace = await _namespace(cluster, fault.placement)
@@ -105,7 +113,7 @@ async def run_fault(
             records=0,
             notes={"reason": str(reason)},
         )
-    if row.clean:
+    if row.clean and keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         row.notes["logs"] = str(folder)
@@ -253,8 +261,17 @@ async def _settle(stage: Stage) -> None:
     """All is sent and committed, or nothing goes on any more."""
     if stage.loaded is not None:
         await stage.loaded
+
+    def silent() -> None:
+        stage.notes["silent"] = f"{stage.progress.left} positions left; stacks are in the logs"
+        for process in stage.fleet.processes:
+            process.tell_stacks()
+
     if not await stage.progress.until(
-        lambda: stage.progress.caught_up, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S
+        lambda: stage.progress.caught_up,
+        silence_s_max=SILENCE_S_MAX,
+        limit_s=LIMIT_S,
+        on_silence=silent,
     ):
         stage.notes["not caught up"] = f"{stage.progress.left} positions left"
 

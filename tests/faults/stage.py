@@ -127,6 +127,7 @@ def _quietly(condition: Callable[[], bool]) -> bool:
         return False
 
 
+During = Callable[[Stage], Awaitable[None]]
 Setting = Callable[[Stage], AbstractAsyncContextManager[None]]
 
 
@@ -148,7 +149,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     what: str
     """What is done, in a sentence."""
-    during: Callable[[Stage], Awaitable[None]]
+    during: During
     """Breaks it, and mends what it broke itself. Notes what it saw."""
     setting: Setting = workers(2)
     app: str = PIPELINE

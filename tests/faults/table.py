@@ -34,12 +34,14 @@ FAULTS: Final = {
         Fault(
             name="kill_worker",
             what=f"SIGKILL of a worker, {worker_faults.KILLS} times",
-            during=worker_faults.kill_worker,
+            during=worker_faults.kill_workers(worker_faults.KILLS),
         ),
         Fault(
             name="zombie",
             what="SIGSTOP of a worker past its session, then past its transaction; SIGCONT",
-            during=worker_faults.make_zombie,
+            during=worker_faults.make_zombies(
+                (worker_faults.PAST_SESSION_S, worker_faults.PAST_TRANSACTION_S)
+            ),
         ),
         *_of_brokers(),
         Fault(

@@ -78,11 +78,17 @@ class Progress:
         self.committed[source] = position
 
     async def until(
-        self, condition: Callable[[], bool], *, silence_s_max: float, limit_s: float
+        self,
+        condition: Callable[[], bool],
+        *,
+        silence_s_max: float,
+        limit_s: float,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> bool:
         """Poll until the condition holds. False if nothing was committed for `silence_s_max`, or
-        it took longer than `limit_s`.
+        it took longer than `limit_s`. `on_silence` is called once, when it is a fifth of that.
         """
+        told = False
         began = moved_at = time.monotonic()
         before = -1
         while True:
@@ -92,6 +98,9 @@ class Progress:
             now = time.monotonic()
             if self.done > before:
                 before, moved_at = self.done, now
+            if now - moved_at > silence_s_max / 5 and not told:
+                told = True
+                on_silence()
             if now - moved_at > silence_s_max or now - began > limit_s:
                 return False
             await asyncio.sleep(POLL_S)

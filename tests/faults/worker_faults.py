@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from tests.faults.fleet import Process
 from tests.faults.pipeline import DEAF
-from tests.faults.stage import DidNotHappen, Stage
+from tests.faults.stage import DidNotHappen, During, Stage
 from tests.faults.starts import FOLDER
 
 KILLS: Final = 3
@@ -24,37 +26,46 @@ MEMBER_LIFE_S: Final = 3.0
 DEAF_RECORDS: Final = 6
 
 
-async def kill_worker(stage: Stage) -> None:
+def kill_workers(times: int) -> During:
     """SIGKILL the process that has been there longest; its successor's peer is next."""
-    for _ in range(KILLS):
-        victim = stage.fleet.processes[0]
-        victim.kill()
-        await asyncio.wait_for(victim.replaced.wait(), 60)
-        await asyncio.sleep(BETWEEN_KILLS_S)
-    stage.notes["killed"] = f"{KILLS} of {stage.fleet.started} processes"
+
+    async def during(stage: Stage) -> None:
+        for _ in range(times):
+            victim = stage.fleet.processes[0]
+            victim.kill()
+            await asyncio.wait_for(victim.replaced.wait(), 60)
+            await asyncio.sleep(BETWEEN_KILLS_S)
+        stage.notes["killed"] = f"{times} of {stage.fleet.started} processes"
+
+    return during
 
 
-async def make_zombie(stage: Stage) -> None:
-    """SIGSTOP until the group has given its partitions away, then SIGCONT; a second time for so
-    long that the broker has ended its transaction too.
-    """
-    for round_s in (PAST_SESSION_S, PAST_TRANSACTION_S):
-        victim = stage.fleet.processes[0]
-        before = await asyncio.to_thread(stage.members)
-        victim.pause()
-        gone_s = await stage.until(
-            lambda before=before: stage.members() < before,  # type: ignore[misc]
-            "the paused worker is no member any more",
-        )
-        await asyncio.sleep(round_s)
-        victim.resume()
-        stage.notes[f"paused {gone_s + round_s:.0f} s"] = f"not a member after {gone_s:.1f} s"
-        await stage.until(
-            lambda victim=victim, before=before: (  # type: ignore[misc]
-                stage.members() >= before or victim.exit_code is not None
-            ),
-            "the zombie is back, or has ended",
-        )
+def make_zombies(past_session_s: Sequence[float]) -> During:
+    """SIGSTOP until the group has given its partitions away and so many seconds more, SIGCONT."""
+
+    async def during(stage: Stage) -> None:
+        for turn, more_s in enumerate(past_session_s, 1):
+            victim = stage.fleet.processes[0]
+            before = await asyncio.to_thread(stage.members)
+            victim.pause()
+            gone_s = await stage.until(partial(_fewer, stage, before), "it is no member any more")
+            await asyncio.sleep(more_s)
+            victim.resume()
+            await stage.until(partial(_back, stage, victim, before), "it is back, or has ended")
+            stage.notes[f"zombie {turn}"] = (
+                f"paused for {gone_s + more_s:.0f} s, no member after {gone_s:.1f} s; then "
+                + ("a member again" if victim.exit_code is None else f"ended ({victim.exit_code})")
+            )
+
+    return during
+
+
+def _fewer(stage: Stage, members: int) -> bool:
+    return stage.members() < members
+
+
+def _back(stage: Stage, victim: Process, members: int) -> bool:
+    return victim.exit_code is not None or stage.members() >= members
 
 
 async def storm(stage: Stage) -> None:
