@@ -1,35 +1,41 @@
 """The audit: what one group did with its topics, re-read from the log and proven.
 
-1. Read the group's journal up to its end now. It says how each record ended and up to where.
+1. Ask for the group's committed positions and their marks, then read its journal up to its end now.
+   It says how each record ended and up to where; what is committed must be a moment of it.
 2. Read the source topics: the journal must tile them (`consumers.journal.tiling`).
 3. Read the topics that outputs may be on: nothing lost, duplicated or reordered
    (`consumers.journal.outputs`). An output is the group's if a process run wrote it that its
    journal names: other groups may answer the same records.
 
-The journal's end is taken first and the others after it, so whatever a journal record speaks of
+The journal's end is taken before those of the topics, so whatever a journal record speaks of
 is below the ends that are read. Everything is read committed; nothing needs the group to be idle.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 import msgspec
 
 from consumers.journal import OUTCOMES_RECORDED
-from consumers.journal.outcomes import Outcome
+from consumers.journal.outcomes import Delivery, Outcome
 from consumers.journal.outputs import Expectation, OutputCheck, OutputFinding
 from consumers.journal.runs import decode_runs
 from consumers.journal.tiling import Tiling, TilingResult
+from consumers.marks import Mark
 from streams.envelope import Envelope
 from streams.errors import DecodeError
+from streams.kafka.groups import CommittedPosition
 from streams.ports import LogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
 from streams.topics import CHANNELS, COMMANDS, EVENTS, INBOX, JOURNAL, REPLIES, TASKS, Namespace
+
+CommittedMarks = Callable[[str | None], Mapping[str, Mapping[Partition, Mark]]]
+"""The marks of one group (its full name), or of all groups, by group and source partition."""
 
 OUTPUT_TOPICS: Final = (TASKS, CHANNELS, INBOX, REPLIES, EVENTS, COMMANDS)
 """Where handlers' envelopes go."""
@@ -42,12 +48,16 @@ class GroupAudit(msgspec.Struct, frozen=True, kw_only=True):
     """Full name."""
     topics: tuple[str, ...]
     """Source topics, full names."""
+    delivery: str
+    """What was asked of it; at least once, only what is lost is a fault."""
     accepted: int
     outcomes: Mapping[str, int]
     in_flight: int
     """Accepted and not finished yet."""
     outputs: int
     """Records on the log that its handlers published."""
+    repeated: int
+    """Records that ended more than once, at least once being what was asked."""
     lost: int
     """Records without an outcome below the committed position, and expected outputs not there."""
     duplicated: int
@@ -63,6 +73,8 @@ class GroupAudit(msgspec.Struct, frozen=True, kw_only=True):
     def clean(self) -> bool:
         """True if every proof holds."""
         tiles = not any(result.faults for result in self.tilings.values())
+        if self.delivery == Delivery.AT_LEAST_ONCE:
+            return tiles and not self.lost
         return tiles and not (self.lost or self.duplicated or self.reordered)
 
 
@@ -73,6 +85,8 @@ class GroupBooks:
         self.tilings: dict[Partition, Tiling] = {}
         self._handled: dict[Partition, list[range]] = {}
         self._sorted = True
+        self.delivery: str = Delivery.EXACTLY_ONCE
+        """As its last journal record says."""
         self.work_by_run: dict[str, int] = {}
 
     def add(self, envelope: Envelope) -> None:
@@ -80,6 +94,7 @@ class GroupBooks:
         payload = envelope.payload
         source = Partition(payload["topic"], payload["partition"])
         self.tilings.setdefault(source, Tiling()).add(payload)
+        self.delivery = payload["delivery"]
         run = envelope.writer or ""
         for finished in payload["finished"]:
             runs = list(decode_runs(finished["runs"]))
@@ -104,6 +119,16 @@ def _start(run: range) -> int:
     return run.start
 
 
+def marks_of(
+    committed: Mapping[str, Mapping[Partition, CommittedPosition]],
+) -> Mapping[str, Mapping[Partition, Mark]]:
+    """Committed positions read as the marks that workers leave."""
+    return {
+        group: {source: Mark.decode(*position) for source, position in found.items()}
+        for group, found in committed.items()
+    }
+
+
 def read_books(reader: LogReader, codec: Codec, namespace: Namespace) -> dict[str, GroupBooks]:
     """The journal up to now, by group's full name."""
     books: dict[str, GroupBooks] = {}
@@ -125,19 +150,25 @@ def audit(
     group: str | None = None,
     topics: Iterable[str] = (),
     expect: Expectation | None = None,
+    committed: CommittedMarks | None = None,
 ) -> list[GroupAudit]:
     """Audit one group (its logical name), or every group that has a journal.
+
+    `committed` tells a group's marks (by full name); without it they are not compared.
 
     `topics` (logical names) are what the group reads; by default, what its journal speaks of. A
     group without a journal has everything in flight. `expect` says which outputs must exist.
     """
+    marks: Mapping[str, Mapping[Partition, Mark]] = {}
+    if committed is not None:
+        marks = committed(None if group is None else namespace.group(group))
     books = read_books(reader, codec, namespace)
     sources = [namespace.topic(topic) for topic in topics]
     if group is not None:
         full = namespace.group(group)
         books = {full: books.get(full, GroupBooks())}
     return [
-        _audit_group(reader, codec, namespace, name, found, sources, expect)
+        _audit_group(reader, codec, namespace, name, found, sources, expect, marks.get(name, {}))
         for name, found in sorted(books.items())
     ]
 
@@ -150,6 +181,7 @@ def _audit_group(
     books: GroupBooks,
     topics: list[str],
     expect: Expectation | None,
+    marks: Mapping[Partition, Mark],
 ) -> GroupAudit:
     topics = topics or sorted({source.topic for source in books.tilings})
     check = OutputCheck(expect)
@@ -162,7 +194,7 @@ def _audit_group(
 
     told = dict(books.tilings)
     tilings = {
-        source: told.pop(source, Tiling()).check(positions(records))
+        source: told.pop(source, Tiling()).check(positions(records), marks.get(source))
         for source, records in _partitions(reader, topics)
     }
     for source, tiling in told.items():  # the journal speaks of what the group does not read
@@ -182,10 +214,12 @@ def _audit_group(
     return GroupAudit(
         group=group,
         topics=tuple(topics),
+        delivery=books.delivery,
         accepted=sum(result.accepted for result in tilings.values()),
         outcomes=outcomes,
         in_flight=sum(result.in_flight for result in tilings.values()),
         outputs=check.outputs,
+        repeated=sum(result.repeated for result in tilings.values()),
         lost=check.lost + sum(result.lost for result in tilings.values()),
         duplicated=check.duplicated,
         reordered=check.reordered,

@@ -17,7 +17,7 @@ from consumers.outbox import Outbox
 from consumers.streaming import AnswerStream
 from streams.answers import answered, failed
 from streams.dead_letters import REDRIVEN, DeadLetter, redrive_headers, resolved
-from streams.envelope import Envelope
+from streams.envelope import ATTEMPT, SEQUENCE, Envelope
 from streams.errors import ConfigurationError, DecodeError, NonRetriable
 from streams.record import Record
 
@@ -261,7 +261,7 @@ class Context:
         attempt, n = self.attempt, self._sent
         self._sent += 1
         stamped = self._stamped(envelope, f"{self._name}:now:{attempt}", n)
-        said = {"handler": self._name, "attempt": str(attempt), "sequence": str(n)}
+        said = {"handler": self._name, ATTEMPT: str(attempt), SEQUENCE: str(n)}
         stamped = stamped.with_(headers={**stamped.headers, **said})
         await send_now(stamped)
         return stamped

@@ -60,6 +60,12 @@ ORIGIN: Final = "origin"
 IMPORT_SEQ: Final = "import_seq"
 """Envelope header of an imported envelope: its decimal line number in the import, from 1."""
 
+ATTEMPT: Final = "attempt"
+"""Envelope header of what a handler sent at once, outside of its transaction: the attempt, from 1.
+Such an envelope may be on the log more often than once."""
+SEQUENCE: Final = "sequence"
+"""Envelope header of the same: its number among what that attempt sent, from 0."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DECIMAL: Final = re.compile(r"[0-9]{1,18}")
 

@@ -146,7 +146,8 @@ def read_headers(headers: Iterable[Header]) -> RecordFacts:
             id=found.get(CE_ID, b"").decode(),
             sender=found.get(CE_SOURCE, b"").decode(),
         )
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, AttributeError, TypeError, msgspec.MsgspecError) as error:
+        # (Kafka allows a header without a value.)
         raise DecodeError(f"Kafka headers: {error}") from error
 
 

@@ -8,11 +8,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from consumers.audit import GroupAudit
+from consumers.audit import GroupAudit, marks_of
 from consumers.audit import audit as audit_groups
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.session import connect
 from streams.errors import ConfigurationError, ProofFailed
+from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 
 
@@ -28,7 +29,14 @@ def audit(
     """
     session = connect()
     reader = KafkaLogReader(session.bootstrap_servers)
-    results = audit_groups(reader, session.codec, session.namespace, group=group)
+    groups = GroupAdmin(session.bootstrap_servers, session.namespace)
+    results = audit_groups(
+        reader,
+        session.codec,
+        session.namespace,
+        group=group,
+        committed=lambda name: marks_of(groups.committed(name)),
+    )
     if group is not None and not results[0].tilings:
         raise ConfigurationError(
             f"group {group} has no journal in namespace {session.namespace.name}: it has settled "
@@ -53,7 +61,9 @@ def problems_of(result: GroupAudit) -> list[str]:
         for fault in tiling.faults
     ]
     problems += [
-        f"{result.group}: {one.record} {one.detail} ({one.kind})" for one in result.findings
+        f"{result.group}: {one.record} {one.detail} ({one.kind})"
+        for one in result.findings
+        if not result.clean
     ]
     if not problems and not result.clean:
         problems.append(
@@ -77,6 +87,7 @@ def _table(results: list[GroupAudit]) -> Table:
         ),
         ("  in flight", [one.in_flight for one in results]),
         ("outputs", [one.outputs for one in results]),
+        ("repeated", [one.repeated for one in results]),
         ("lost", [one.lost for one in results]),
         ("duplicated", [one.duplicated for one in results]),
         ("reordered", [one.reordered for one in results]),

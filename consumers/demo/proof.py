@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from consumers.audit import GroupAudit, audit
+from consumers.audit import GroupAudit, audit, marks_of
 from consumers.demo.fleet import app
 from streams.envelope import Envelope, Kind
+from streams.kafka.groups import GroupAdmin
 from streams.ports import LogReader
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -27,10 +28,18 @@ def expected_outputs(envelope: Envelope) -> Mapping[str, int]:
     return _CAUSES.get(envelope.kind, {})
 
 
-def audit_fleet(reader: LogReader, codec: Codec, namespace: Namespace) -> GroupAudit:
+def audit_fleet(
+    reader: LogReader, codec: Codec, namespace: Namespace, groups: GroupAdmin
+) -> GroupAudit:
     """The fleet's books, with its outputs counted against what it owed."""
     (found,) = audit(
-        reader, codec, namespace, group=app.name, topics=app.topics, expect=expected_outputs
+        reader,
+        codec,
+        namespace,
+        group=app.name,
+        topics=app.topics,
+        expect=expected_outputs,
+        committed=lambda group: marks_of(groups.committed(group)),
     )
     return found
 

@@ -16,6 +16,7 @@ from consumers.projections import AgentState, Metrics, Projection
 from consumers.references import load_reference
 from consumers.replay import Replayed, replay
 from streams.cuts import Cut
+from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -51,9 +52,15 @@ class Rebuild:
     """Replays and audits one namespace, with a progress bar each."""
 
     def __init__(
-        self, reader: KafkaLogReader, namespace: Namespace, codec: Codec, progress: Progress
+        self,
+        reader: KafkaLogReader,
+        groups: GroupAdmin,
+        namespace: Namespace,
+        codec: Codec,
+        progress: Progress,
     ) -> None:
         self._reader = reader
+        self._groups = groups
         self._namespace = namespace
         self._codec = codec
         self._progress = progress
@@ -67,7 +74,7 @@ class Rebuild:
             msgspec.json.decode(oracle.read_bytes()), dict(history_fold.view(history.state))
         )
         bar = self._progress.add_task("auditing the fleet", total=1)
-        audited = proof.audit_fleet(self._reader, self._codec, self._namespace)
+        audited = proof.audit_fleet(self._reader, self._codec, self._namespace, self._groups)
         self._progress.update(bar, completed=1)
         return Rebuilt(state, metrics, history, differences, audited)
 

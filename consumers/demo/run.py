@@ -40,6 +40,7 @@ from streams.cuts import Cut
 from streams.digest import digest
 from streams.errors import AgentlogError, ConfigurationError
 from streams.kafka.admin import TopicAdmin
+from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Catalogue, Codec
 from streams.settings import Settings
@@ -247,7 +248,8 @@ class _Director:
         lives: list[LiveState[Any]],
         reader: KafkaLogReader,
     ) -> Report:
-        rebuild = Rebuild(reader, self.namespace, self.codec, self.progress)
+        groups = GroupAdmin(self.servers, self.namespace)
+        rebuild = Rebuild(reader, groups, self.namespace, self.codec, self.progress)
         rebuilt = rebuild.run([live.cut for live in lives], self.plan.oracle)
         audited = rebuilt.audited
         untiled = proof.tiling_faults(audited)

@@ -36,7 +36,7 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from consumers.journal import PartitionCommit
@@ -300,9 +300,9 @@ class Core:
                 continue
             offer(
                 _lane_key(source, record),
-                _PRIORITIES.get(headers.get(PRIORITY, b""), PRIORITY_DEFAULT),
+                _PRIORITIES.get(headers.get(PRIORITY) or b"", PRIORITY_DEFAULT),
                 delivery,
-                gates(headers.get(TYPE, b"")),
+                gates(headers.get(TYPE) or b""),
             )
         assignment.count += count
         assignment.size += size
@@ -516,9 +516,9 @@ class Core:
             headers = dict(delivery.record.headers)
             self.lanes.offer(
                 _lane_key(assignment.source, delivery.record),
-                _PRIORITIES.get(headers.get(PRIORITY, b""), PRIORITY_DEFAULT),
+                _PRIORITIES.get(headers.get(PRIORITY) or b"", PRIORITY_DEFAULT),
                 delivery,
-                self._gates(headers.get(TYPE, b"")),
+                self._gates(headers.get(TYPE) or b""),
             )
 
     def _take_suspect(self, assignment: Assignment) -> Delivery | None:
@@ -564,15 +564,17 @@ def _says(mark: Mark, assignment: Assignment) -> bool:
     return (mark.clean, mark.suspect, mark.starts) == wanted
 
 
-def _repeats(recent: RecentRecords, record: Record, headers: dict[str, bytes]) -> bool:
+def _repeats(recent: RecentRecords, record: Record, headers: Mapping[str, bytes | None]) -> bool:
     """Whether the record repeats one that the window remembers; it is remembered from now on.
 
     Imports are history, not work: a live record with such an id repeats nothing.
     """
     envelope_id = headers.get(CE_ID)
-    if envelope_id is None or headers.get(ORIGIN, b"").startswith(b"import:"):
+    if not envelope_id or (headers.get(ORIGIN) or b"").startswith(b"import:"):
         return False
-    return recent.seen(record.position, identity(envelope_id, record.key, headers.get(REDRIVE)))
+    # A record that two groups could not finish is redriven once for each.
+    redrive = (headers.get(REDRIVE) or b"") + (headers.get(REDRIVE_FOR) or b"")
+    return recent.seen(record.position, identity(envelope_id, record.key, redrive))
 
 
 def _lane_key(source: Partition, record: Record) -> Hashable | None:

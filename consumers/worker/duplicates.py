@@ -56,6 +56,6 @@ class RecentRecords:
             self._began = position
 
 
-def identity(envelope_id: bytes, key: bytes | None, redrive: bytes | None) -> bytes:
+def identity(envelope_id: bytes, key: bytes | None, redrive: bytes) -> bytes:
     """What names a record in the window."""
-    return b"\x00".join((envelope_id, key or b"", redrive or b""))
+    return b"\x00".join((envelope_id, key or b"", redrive))

@@ -1,4 +1,4 @@
-"""Groups as the broker knows them: which members each has now."""
+"""Groups as the broker knows them: which members each has now, and what each has committed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+)
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError
@@ -23,6 +28,7 @@ _MOVING: Final = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
     }
 )
 
@@ -36,6 +42,13 @@ class GroupMember(NamedTuple):
     host: str
     partitions: tuple[Partition, ...]
     """What it is assigned now."""
+
+
+class CommittedPosition(NamedTuple):
+    """What a group has committed of one partition."""
+
+    position: int
+    metadata: str
 
 
 class GroupAdmin:
@@ -52,14 +65,50 @@ class GroupAdmin:
         names = self._groups() if group is None else [group]
         return [member for name in sorted(names) for member in self._members(name)]
 
-    def _groups(self) -> list[str]:
-        found = self._result(self._client.list_consumer_groups(request_timeout=ANSWER_S_MAX))
+    def committed(self, group: str | None = None) -> dict[str, dict[Partition, CommittedPosition]]:
+        """What one group (full name), or each of the namespace, has committed; stable positions."""
+        names = self._groups(also_empty=True) if group is None else [group]
+        return {name: self._committed(name) for name in sorted(names)}
+
+    def _committed(self, group: str) -> dict[Partition, CommittedPosition]:
+        give_up_at_s = time.monotonic() + ANSWER_S_MAX
+        while True:
+            asked = self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)],
+                require_stable=True,
+                request_timeout=ANSWER_S_MAX,
+            )
+            try:
+                found = self._result(asked[group]).topic_partitions
+                for one in found:
+                    if one.error is not None:
+                        raise KafkaException(one.error)
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() > give_up_at_s:
+                    raise self._unanswered(error) from error
+                time.sleep(_ASK_AGAIN_S)
+            else:
+                return {
+                    Partition(one.topic, one.partition): CommittedPosition(
+                        one.offset, one.metadata or ""
+                    )
+                    for one in found
+                    if one.offset >= 0
+                }
+
+    def _groups(self, *, also_empty: bool = False) -> list[str]:
+        asked = self._client.list_consumer_groups(request_timeout=ANSWER_S_MAX)
+        try:
+            found = self._result(asked)
+        except KafkaException as error:
+            raise self._unanswered(error) from error
         if found.errors:
             raise self._unanswered(found.errors[0])
         return [
             group.group_id
             for group in found.valid
-            if group.group_id in self._namespace and group.state is not ConsumerGroupState.EMPTY
+            if group.group_id in self._namespace
+            and (also_empty or group.state is not ConsumerGroupState.EMPTY)
         ]
 
     def _members(self, group: str) -> list[GroupMember]:

@@ -16,7 +16,8 @@ from consumers.app import App
 from consumers.audit import GroupAudit, audit
 from consumers.context import Context
 from consumers.journal import PartitionCommit, journal_envelopes
-from consumers.journal.outcomes import HANDLED, Settled
+from consumers.journal.outcomes import HANDLED, Delivery, Settled
+from consumers.marks import Mark
 from streams.cuts import Cut
 from streams.envelope import Envelope, Kind
 from streams.identity import derived_id
@@ -72,11 +73,19 @@ def answer(of: Record, task: Envelope, writer: str = "run-1") -> bytes:
     )
 
 
-def settle(log: MemoryLog, start: int, end: int, *positions: int) -> None:
+def settle(
+    log: MemoryLog,
+    start: int,
+    end: int,
+    *positions: int,
+    delivery: Delivery = Delivery.EXACTLY_ONCE,
+) -> None:
     """One commit: these positions were handled."""
     settled = [Settled(position, AT_MS + position, 1, HANDLED, "") for position in positions]
     commit = PartitionCommit(SOURCE, start, end, settled)
-    for envelope in journal_envelopes(NS.group("g"), commit, writer="run-1", now_us=1):
+    for envelope in journal_envelopes(
+        NS.group("g"), commit, writer="run-1", now_us=1, delivery=delivery
+    ):
         log.append(BOOKS, CODEC.encode(envelope.with_(kind=Kind.EVENT)))
 
 
@@ -183,6 +192,65 @@ def test_books_that_do_not_tile_are_faulty(
     faults = found.tilings[str(SOURCE)].faults
     assert (faults[0].kind, faults[0].position, found.clean) == (kind, position, False)
     assert found.lost == {1: 1, 0: 2}.get(position, 0)
+
+
+@pytest.mark.parametrize(
+    ("mark", "fault"),
+    [
+        (Mark(0), None),
+        (Mark(3), None),
+        (Mark(3, ((4, 6),)), None),
+        (Mark(6), None),
+        (Mark(2), 2),
+        (Mark(3, ((4, 5),)), 3),
+        (Mark(3, ((5, 6),)), 3),
+        (Mark(4), 4),
+    ],
+)
+def test_the_committed_mark_must_be_a_moment_of_the_journal(mark: Mark, fault: int | None) -> None:
+    """Position and what is finished beyond it: as the journal said at one time, and no other."""
+    log, answers = worked()
+    append_all(log, answers)
+    settle(log, 0, 3, 0, 1, 2)
+    settle(log, 3, 3, 4, 5)
+    settle(log, 3, 6, 3)
+    (found,) = audit(
+        log,
+        CODEC,
+        NS,
+        group="g",
+        topics=[TASKS],
+        committed=lambda name: {name or "": {SOURCE: mark}},
+    )
+    faults = [(one.kind, one.position) for one in found.tilings[str(SOURCE)].faults]
+    assert faults == ([] if fault is None else [("mark", fault)])
+    assert found.clean is (fault is None)
+
+
+def test_a_mark_that_finishes_what_the_journal_does_not_is_named() -> None:
+    """An outcome was lost: the position has been committed as finished, and nobody says how."""
+    log, answers = worked()
+    append_all(log, answers)
+    settle(log, 0, 3, 0, 1, 2)
+    marks = {NS.group("g"): {SOURCE: Mark(3, ((4, 5),))}}
+    (found,) = audit(log, CODEC, NS, group="g", topics=[TASKS], committed=lambda _: marks)
+    (fault,) = found.tilings[str(SOURCE)].faults
+    assert (fault.kind, fault.position) == ("mark", 4)
+
+
+def test_at_least_once_what_is_repeated_is_counted_and_what_is_lost_a_fault() -> None:
+    """A crash between journal and positions: the next owner ends the same records again."""
+    log, answers = worked()
+    append_all(log, [*answers[:4], *answers[2:]])
+    settle(log, 0, 4, 0, 1, 2, 3, delivery=Delivery.AT_LEAST_ONCE)
+    settle(log, 2, 6, 2, 3, 4, 5, delivery=Delivery.AT_LEAST_ONCE)
+    found = audited(log)
+    assert (found.clean, found.repeated, found.duplicated) == (True, 2, 2)
+    log, answers = worked()
+    append_all(log, answers[1:])
+    settle(log, 0, 6, *range(6), delivery=Delivery.AT_LEAST_ONCE)
+    found = audited(log)
+    assert (found.clean, found.lost) == (False, 1)
 
 
 def test_a_planted_duplicate_on_kafka_fails_the_command(kafka: str, namespace: str) -> None:
