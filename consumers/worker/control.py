@@ -207,19 +207,32 @@ class ControlListener:
         """Hear what has come, and look again in a moment."""
         if self._consumer is None:
             return
-        self._unheard += self._consumer.consume(BATCH_MAX, 0)
+        try:
+            wait_s = self._hear_on(self._consumer)
+        except Exception:  # noqa: BLE001 - nobody else would hear of it in a callback
+            _log.exception("control_failed")
+            if self._unheard:
+                self._unheard.popleft()
+            wait_s = RETRY_S
+        if wait_s is not None:
+            self._look_in(wait_s)
+
+    def _hear_on(self, consumer: Consumer) -> float | None:
+        """Seconds until the next look; None if the answer to a question leads to it."""
+        self._unheard += consumer.consume(BATCH_MAX, 0)
         full = len(self._unheard) >= BATCH_MAX
         while self._unheard:
             message = self._unheard[0]
             if (schema_id := self._unknown_schema(message)) is not None:
-                self._spawn(self._ask(schema_id, message))  # its end looks again
-                return
+                self._spawn(self._ask(schema_id, message))
+                return None
             self._hear(message)
             self._unheard.popleft()
         if not self._caught_up.is_set() and self._places.caught_up:
             self._caught_up.set()
-        soon = self._busy() or not self._caught_up.is_set()
-        self._look_in(0 if full else LOOK_S if soon else IDLE_LOOK_S)
+        if full:
+            return 0
+        return LOOK_S if self._busy() or not self._caught_up.is_set() else IDLE_LOOK_S
 
     def _unknown_schema(self, message: Message) -> int | None:
         """The id of a schema that only the log may know: finding it takes its time."""
@@ -255,13 +268,13 @@ class ControlListener:
                 self._out_of_touch(KafkaException(error))
             return
         record = record_of(message)
+        self._places.passed(source, record.position + 1)
         try:
             self._act(record, self._codec.decode(record.value, record.headers))
         except DecodeError as problem:
             self._pass_over(record, problem)
         except Exception:  # noqa: BLE001 - one record must not end the lane that stops things
             _log.exception("control_failed", record=str(record))
-        self._places.passed(source, record.position + 1)
 
     def _pass_over(self, record: Record, problem: Exception) -> None:
         _log.warning("control_undecodable", record=str(record), error=str(problem))

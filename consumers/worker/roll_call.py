@@ -65,7 +65,11 @@ async def call_roll(session: Session, group: str | None, wait_s: float) -> RollC
     if silent:
         silent &= _workers(await asyncio.to_thread(groups.members, group)).keys()
     return RollCall(
-        tuple(sorted(answers.found.values(), key=lambda one: (one.group, one.host, one.pid))),
+        tuple(
+            sorted(
+                answers.found.values(), key=lambda one: (one.group, one.host, one.pid, one.run_id)
+            )
+        ),
         tuple(_silent(run_id, asked[run_id]) for run_id in sorted(silent)),
     )
 
