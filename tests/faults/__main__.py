@@ -58,8 +58,7 @@ async def _run(names: Sequence[str], records: int, keep: Path | None) -> list[Ro
         await cluster.warm_up()
         for name in names:
             row = await run_fault(FAULTS[name], cluster, records, _say, keep=keep)
-            found = {key: one.count for key, one in row.verdicts.items() if one.count}
-            _say(f"{name}: {row.status} {found or ''} ({time.monotonic() - began:.0f} s in all)")
+            _say(f"{report.line(row)} ({time.monotonic() - began:.0f} s in all)")
             rows.append(row)
     return rows
 

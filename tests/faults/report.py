@@ -44,6 +44,14 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             console.print(f"{row.name}: {name}: {note}", soft_wrap=True, highlight=False)
 
 
+def line(row: Row) -> str:
+    """A row in a line, for those who wait."""
+    found = [f"{name} {one.count}" for name, one in row.verdicts.items() if one.count]
+    told = row.figures
+    took = f", recovered in {told.recover_s:.1f} s, {row.rerun} re-run" if told else ""
+    return f"{row.name}: {' '.join([row.status, *found])}{took}"
+
+
 def _cells(row: Row) -> list[str]:
     counts = [str(row.verdicts[name].count) if row.verdicts else "" for name in CHECKERS]
     audit = {True: "clean", False: "FAULTS", None: ""}[row.audit_clean]

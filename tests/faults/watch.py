@@ -50,12 +50,17 @@ class Progress:
     @property
     def left(self) -> int:
         """Positions not committed yet, as far as the ends are known."""
-        return sum(end - self.committed.get(part, 0) for part, end in self.ends.items())
+        return sum(max(0, end - self.committed.get(part, 0)) for part, end in self.ends.items())
 
     @property
     def caught_up(self) -> bool:
-        """True if every partition is committed to its end."""
-        return bool(self.ends) and self.left == 0
+        """True if every partition is committed to its very end.
+
+        A leader that is new may name an end below what is committed: that is not yet its end.
+        """
+        return bool(self.ends) and all(
+            self.committed.get(part, 0) == end for part, end in self.ends.items()
+        )
 
     def ask(self) -> bool:
         """Ask once, ends last, so that `left` is never too small; False if there was no answer."""
