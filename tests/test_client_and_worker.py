@@ -10,6 +10,7 @@ import pytest
 
 from consumers.app import App
 from consumers.context import Context
+from examples import ask
 from streams.envelope import Envelope
 from streams.errors import NonRetriable, RequestFailed
 from streams.topics import INBOX
@@ -125,3 +126,15 @@ async def test_s3_12_a_request_that_nobody_waits_for_is_stopped(bench: Bench, pl
         await ended.wait()
         await until(lambda: bench.caught_up("agents", INBOX) or task.done(), "its outcome")
     assert bench.journal_exceptions() == [("skipped", "cancelled")]
+
+
+async def test_s3_12_the_example_asks_and_is_answered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """examples/ask.py, both of its sides, as docs/requests.md shows it."""
+    monkeypatch.setenv("AGENTLOG_BOOTSTRAP_SERVERS", bench.servers)
+    monkeypatch.setenv("AGENTLOG_NAMESPACE", bench.namespace.name)
+    async with bench.working(ask.app):
+        await ask.main()
+    said = capsys.readouterr().out
+    assert "weather-1 says 21 °C\nOnce it rained on Basel\n" in said
