@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 CANCELLED_MAX: Final = 100_000
@@ -15,15 +16,16 @@ class CancelledIds:
 
     def __init__(self, count_max: int = CANCELLED_MAX) -> None:
         self._count_max = count_max
-        self._reasons: dict[str, str] = {}  # oldest first
+        # Oldest first. Not a dict: that one walks over all it has forgotten to find its first.
+        self._reasons: OrderedDict[str, str] = OrderedDict()
 
     def add(self, message_id: str, reason: str = "") -> None:
         """Remember an id. One that is cancelled again counts as new, with the new reason."""
         reasons = self._reasons
-        reasons.pop(message_id, None)
         reasons[message_id] = reason
+        reasons.move_to_end(message_id)
         if len(reasons) > self._count_max:
-            del reasons[next(iter(reasons))]
+            reasons.popitem(last=False)
 
     def reason(self, message_id: str) -> str | None:
         """Why it was cancelled, possibly in no words; None if it was not."""
