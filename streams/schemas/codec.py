@@ -18,7 +18,7 @@ from streams.envelope import Envelope, check
 from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, UnknownSchema
 from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
-from streams.schemas.decoder import BAD_BYTES
+from streams.schemas.decoder import BAD_BYTES, why
 from streams.schemas.flat import Encoder
 from streams.schemas.framing import PREFIX_LENGTH, SCHEMA_ID_HEADER, frame, unframe
 from streams.schemas.front import Front
@@ -26,7 +26,7 @@ from streams.schemas.misfit import Misfit, find_misfit
 from streams.schemas.stored import PayloadReader, StoredPayload
 from streams.schemas.writer_schema import Schema, WriterSchema
 
-_Steps = tuple[Front, PayloadReader]
+_Reading = tuple[Front, PayloadReader]
 
 # What fastavro raises on values that the schema has no place for.
 # (msgspec.ValidationError is a ValueError.)
@@ -43,7 +43,7 @@ class Codec:
         self._sources = sources
         self._found: dict[int, WriterSchema] = {}
         # By the frame's bytes; no more of them than there are schemas.
-        self._steps: dict[bytes, _Steps] = {}
+        self._readings: dict[bytes, _Reading] = {}
         self._frames: dict[str, bytes] = {}
 
     def encode(self, envelope: Envelope) -> bytes:
@@ -94,24 +94,28 @@ class Codec:
             if name == SCHEMA_ID_HEADER:
                 framed, start = content or b"", 0
                 break
-        steps = self._steps.get(framed[:PREFIX_LENGTH])
-        if steps is None:
-            steps = self._make_steps(framed, start)
-        front, reader = steps
+        reading = self._readings.get(framed[:PREFIX_LENGTH])
+        if reading is None:
+            reading = self._make_reading(framed, start)
+        front, reader = reading
         try:
             return front(value, start, reader)
         except BAD_BYTES as error:
-            raise DecodeError(f"value of schema id {reader.writer.id}: {error!r}") from error
+            raise DecodeError(f"value of schema id {reader.writer.id}: {why(error)}") from error
 
-    def _make_steps(self, framed: bytes, start: int) -> _Steps:
+    def _make_reading(self, framed: bytes, start: int) -> _Reading:
         header = () if start else ((SCHEMA_ID_HEADER, framed),)
         schema_id, _ = unframe(framed, header)
         writer = self.writer_schema(schema_id)
-        current = self.catalogue.find(writer.payload_name)
-        same = current is None or current.writer.id == writer.id
-        reader = PayloadReader(writer, None if same or current is None else current.writer)
-        steps = self._steps[framed[:PREFIX_LENGTH]] = (writer.front, reader)
-        return steps
+        try:
+            current = self.catalogue.find(writer.payload_name)
+            same = current is None or current.writer.id == writer.id
+            reader = PayloadReader(writer, None if same or current is None else current.writer)
+            reading = writer.front, reader
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DecodeError(f"schema id {schema_id} is not an envelope's: {error}") from error
+        self._readings[framed[:PREFIX_LENGTH]] = reading
+        return reading
 
     def writer_schema(self, schema_id: int) -> WriterSchema:
         """What an id stands for: from the catalogue, else from the first source that knows it."""

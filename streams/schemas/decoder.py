@@ -48,6 +48,12 @@ BAD_BYTES: Final = (
 """What a decoder raises on bytes that its schema did not write."""
 
 
+def why(error: Exception) -> str:
+    """What is wrong with the bytes, in words."""
+    early = isinstance(error, (IndexError, struct.error))
+    return "the bytes end too early" if early else str(error)
+
+
 def decoder_of(schema: Any) -> Decoder:
     """The decoder of a (parsed) schema's values, equal to what fastavro reads."""
     steps = Steps(schema)

@@ -14,12 +14,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from types import CodeType
 from typing import Any, Final
 
 from fastavro.read import LOGICAL_READERS
 
+from streams.schemas.function_text import FunctionText
 from streams.schemas.varints import (
     ONE_BYTE_COUNTS,
     ONE_BYTE_LONGS,
@@ -33,50 +32,26 @@ from streams.schemas.varints import (
 )
 
 _DEPTH_MAX: Final = 12
-_TEXTS_MAX: Final = 512
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Steps:
-    """A decoder's source text as it grows, and the values that it refers to."""
+class Steps(FunctionText):
+    """The text of the functions that one schema needs."""
 
     def __init__(self, schema: Any, **constants: Any) -> None:
-        self._lines: list[str] = []
-        self._constants: dict[str, Any] = {**_CONSTANTS, **constants}
-        self._fresh = 0
+        super().__init__({**_CONSTANTS, **constants})
         self._named = dict(_named_in(schema))
-        self._functions: dict[str, Any] = {}
         self._function_of: dict[str, str] = {}
-
-    def begin(self, signature: str) -> None:
-        """The head of a function."""
-        self._lines.append(f"def {signature}:")
-
-    def add(self, depth: int, *lines: str) -> None:
-        """Lines at a depth of indentation."""
-        self._lines += ["    " * depth + line for line in lines]
-
-    def fresh(self, kind: str = "v") -> str:
-        """A variable's or constant's name that nothing else has."""
-        self._fresh += 1
-        return f"{kind}{self._fresh}"
-
-    def constant(self, value: Any) -> str:
-        """The name under which the source has a value."""
-        name = self.fresh("C")
-        self._constants[name] = value
-        return name
+        self._missing: list[tuple[str, Any]] = []
 
     def compiled(self, name: str) -> Any:
-        """The function of this name, after everything was added."""
-        while self._functions:
-            function, schema = self._functions.popitem()
+        """The function of this name, with those that it calls."""
+        while self._missing:
+            function, schema = self._missing.pop()
             self.begin(f"{function}(b, i)")
             self.value(schema, "v0", 1)
             self.add(1, "return v0, i")
-        namespace = dict(self._constants)
-        exec(_compiled("\n".join(self._lines)), namespace)  # noqa: S102 - its text is ours alone
-        return namespace[name]
+        return super().compiled(name)
 
     def value(self, schema: Any, target: str, depth: int) -> None:
         """The steps that read a value into the variable `target`."""
@@ -111,19 +86,25 @@ class Steps:
             case "enum":
                 self.symbols(schema["symbols"], target, depth)
             case "fixed":
-                self.add(
-                    depth,
-                    "s = i",
-                    f"i += {int(schema['size'])}",
-                    "if i > len(b): wrong_end(b, i)",
-                    f"{target} = b[s:i]",
-                )
+                self._fixed(schema["size"], target, depth)
             case "array":
                 self._blocks(schema["items"], target, depth, keyed=False)
             case "map":
                 self._blocks(schema["values"], target, depth, keyed=True)
             case primitive:
                 self.value(primitive, target, depth)
+
+    def _fixed(self, size: Any, target: str, depth: int) -> None:
+        if not isinstance(size, int) or size < 0:
+            raise ValueError(f"the size of a `fixed` is {size!r}")
+        # Checked at once, for no index fails in an array of these.
+        self.add(
+            depth,
+            "s = i",
+            f"i += {size}",
+            "if i > len(b): wrong_end(b, i)",
+            f"{target} = b[s:i]",
+        )
 
     def _record(self, schema: Any, target: str, depth: int) -> None:
         found = []
@@ -202,7 +183,7 @@ class Steps:
         function = self._function_of.get(name or "")
         if function is None:
             function = self.fresh("read")
-            self._functions[function] = schema
+            self._missing.append((function, schema))
             if name is not None:
                 self._function_of[name] = function
         self.add(depth, f"{target}, i = {function}(b, i)")
@@ -217,12 +198,6 @@ class Steps:
                 depth,
                 f"{target} = {self.constant(read)}({target}, {self.constant(schema)}, None)",
             )
-
-
-@lru_cache(maxsize=_TEXTS_MAX)
-def _compiled(text: str) -> CodeType:
-    """Types that differ in nothing but names share their code."""
-    return compile(text, "<decoder>", "exec")
 
 
 def _named_in(schema: Any) -> Iterator[tuple[str, Any]]:

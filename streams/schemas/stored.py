@@ -11,7 +11,7 @@ import fastavro
 from fastavro.read import SchemaResolutionError
 
 from streams.errors import DecodeError
-from streams.schemas.decoder import BAD_BYTES, Decoder
+from streams.schemas.decoder import BAD_BYTES, Decoder, why
 
 if TYPE_CHECKING:
     from streams.schemas.writer_schema import Schema, WriterSchema
@@ -56,7 +56,7 @@ class StoredPayload(Mapping[str, Any]):
             try:
                 self._fields = self._reader.decode(self._value, self._start)
             except BAD_BYTES as error:
-                raise DecodeError(f"payload of {self.writer.payload_name}: {error}") from error
+                raise DecodeError(f"payload of {self.writer.payload_name}: {why(error)}") from error
         return self._fields
 
     @property

@@ -164,6 +164,13 @@ def test_items_that_take_no_bytes_are_bounded(items: Any) -> None:
             decode(body + b"\x00", 0)
 
 
+@pytest.mark.parametrize("size", [-1, "2", None])
+def test_a_fixed_without_a_size_has_no_decoder(size: Any) -> None:
+    """A schema that would read backwards is refused before any bytes are."""
+    with pytest.raises(ValueError, match="size of a `fixed`"):
+        decoder_of({"type": "fixed", "name": "F", "size": size})
+
+
 @given(numbers=st.lists(st.integers(-5, 5), min_size=1, max_size=60))
 def test_a_type_may_hold_itself(numbers: list[int]) -> None:
     """A chain of records reads as fastavro reads it."""
