@@ -248,6 +248,8 @@ class Client:
             asked.settled = True
             raise
         except PublishError as error:
+            if not self._is_open:
+                raise ClientClosed(asked.request.id) from error
             asked.settled = not error.retriable  # else it may still be written
             raise
 

@@ -153,10 +153,10 @@ class ReplyInbox:
                             self._hand_on(message, listener)
                 _check_alive(consumer)
                 await self._follow_growth(consumer)
-        except KafkaError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             lost = LogError(
-                f"the reply inbox {self.name} cannot go on from its position on {self._topic}: "
-                f"{error!r}; open a new client"
+                f"the reply inbox {self.name} cannot go on reading {self._topic}: {error!r}; "
+                "open a new client"
             )
             _log.warning("%s", lost)
             listener.on_inbox_lost(lost)
@@ -180,7 +180,12 @@ class ReplyInbox:
         mine = self._mine(count)
         assigned = consumer.assignment()
         if mine not in assigned:
-            starts = await consumer.beginning_offsets([mine])
+            try:
+                starts = await consumer.beginning_offsets([mine])
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                return  # the broker is away: with the next records
             positions = {part: await consumer.position(part) for part in assigned}
             _assign(consumer, {**positions, **starts})
         self._partitions = count
