@@ -13,7 +13,8 @@ from typing import Any, Final
 from consumers.journal import Delivery, Output, journal_envelopes
 from consumers.marks import Mark
 from consumers.outbox import Outbox
-from consumers.worker.core import CommitPart, Core
+from consumers.worker.assignment import CommitPart
+from consumers.worker.core import Core
 from consumers.worker.ports import Committed, Transaction, Transactions
 from streams.errors import BrokerError
 from streams.record import Partition
@@ -62,10 +63,10 @@ class Committer:
         self._aborts = 0
         self._announced: set[str] = set()
 
-    def settled(self, at: float) -> None:
-        """Something finished, at this time of the event loop."""
+    def settled(self) -> None:
+        """Something finished."""
         if self._settled_since is None:
-            self._settled_since = at
+            self._settled_since = asyncio.get_running_loop().time()
             self._wake.set()
 
     def mark(self) -> None:

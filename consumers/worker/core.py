@@ -25,37 +25,29 @@ Rules
 7. A record leaves the window when its commit succeeded or its assignment was given up. Its
    outputs are in the window with it, from when it finished.
 8. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record.
-9. Where owners keep dying (`TAKEOVERS_MAX` in a row moved nothing, or one died while a suspect ran
-   alone), the first records run one at a time, in order, with nothing else beside them in the whole
-   process, and each start is committed before it. The record whose `STARTS_MAX` starts had no end
-   is not run again: it has crashed (H11).
+9. Where owners keep dying, records run alone for a while (`quarantine`, H11).
 10. Records below the committed position are read to know what repeats: they are remembered, and
     nothing else.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from consumers.journal import PartitionCommit
 from consumers.journal.outcomes import Settled
 from consumers.marks import Mark
-from consumers.window import RECORD_OVERHEAD_BYTES
+from consumers.worker.assignment import Assignment, CommitPart, Delivery, record_size
 from consumers.worker.duplicates import RecentRecords, identity
-from consumers.worker.lanes import Entry, Gate, KeyLanes
-from consumers.worker.tracking import PartitionTracker, Selection
+from consumers.worker.lanes import Gate, KeyLanes
+from consumers.worker.quarantine import Quarantine
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
 from streams.record import Partition, Record
 
 COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Outputs of one transaction, in bytes of values: what surely fits its timeout."""
-TAKEOVERS_MAX: Final = 3
-"""Owners in a row that died without moving the position, before its records run one by one."""
-STARTS_MAX: Final = 2
-"""Starts without an end after which a record has crashed."""
+
 _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
 }
@@ -69,158 +61,6 @@ Gates = Callable[[bytes], tuple[Gate, ...]]
 def no_gates(_type: bytes) -> tuple[Gate, ...]:
     """Nothing limits any handler."""
     return ()
-
-
-def record_size(record: Record) -> int:
-    """Bytes that a record holds in the window: key, value and a fixed share for the rest."""
-    return len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
-
-
-class Assignment:
-    """One partition while it is ours. `metadata` is the group's, as it was when we got it (H3)."""
-
-    __slots__ = (
-        "backlog",
-        "careful",
-        "clean",
-        "count",
-        "full",
-        "live",
-        "mark_due",
-        "metadata",
-        "opened",
-        "position",
-        "recent",
-        "running",
-        "size",
-        "source",
-        "starts",
-        "stopping",
-        "suspect",
-        "suspect_at",
-        "takeovers",
-        "token",
-        "tracker",
-        "waits",
-    )
-
-    def __init__(
-        self,
-        token: int,
-        source: Partition,
-        mark: Mark,
-        metadata: Any,
-        *,
-        careful_max: int,
-        dedup_window: int,
-    ) -> None:
-        self.token = token
-        self.source = source
-        self.metadata = metadata
-        self.position = mark.position
-        """Where it began: records below it are only remembered."""
-        self.tracker: PartitionTracker[Settled] = PartitionTracker(mark.position, mark.finished)
-        self.recent = RecentRecords(dedup_window)
-        self.running = 0
-        self.count = 0
-        self.size = 0
-        self.live = True
-        self.stopping = False
-        self.clean = False
-        """Whether its next mark says that we gave it up in order."""
-        self.full = False
-        """Whether the last commit left results for want of room in the mark."""
-        self.opened = False
-        self.mark_due = True
-        """Whether a commit must carry its mark though nothing finished."""
-        self.takeovers = 0 if mark.clean else mark.takeovers + 1
-        self.suspect_at = None if mark.clean else mark.suspect
-        """Position of the record that runs alone, or did when the last owner died."""
-        self.starts = 0 if mark.clean else mark.starts
-        suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
-        self.careful = careful_max if suspicious else 0
-        """How many records are still to run one at a time."""
-        self.backlog: deque[Delivery] = deque()
-        """Records in order that may not enter their lanes yet: it is not open, or careful."""
-        self.suspect: Delivery | None = None
-        self.waits = False
-        """Whether the suspect is parked."""
-
-    def mark(self, selection: Selection[Settled]) -> Mark:
-        """What the commit of this selection says about the partition."""
-        return Mark(
-            selection.prefix,
-            tuple(selection.beyond),
-            self.clean,
-            self.takeovers,
-            self.suspect_at,
-            self.starts,
-        )
-
-
-class Delivery(Entry):
-    """A record under the assignment that it arrived by, and what its attempts have come to."""
-
-    __slots__ = (
-        "alone",
-        "assignment",
-        "attempt",
-        "done",
-        "duplicate",
-        "effects",
-        "failure",
-        "floor",
-        "interrupted",
-        "odd",
-        "record",
-    )
-
-    def __init__(
-        self, record: Record, assignment: Assignment, floor: int, *, duplicate: bool, odd: bool
-    ) -> None:
-        self.record = record
-        self.assignment = assignment
-        self.floor = floor
-        self.duplicate = duplicate
-        """Whether it repeats a record a little before it."""
-        self.odd = odd
-        """Whether headers or marks say something that may end it before any handler runs."""
-        self.alone = False
-        """Whether it runs with nothing beside it."""
-        self.attempt = 0
-        """Of its handlers; counts from 1."""
-        self.failure: Any = None
-        """What the last attempt failed with."""
-        self.done: dict[str, Any] | None = None
-        """Handlers that ended well in an earlier attempt, and their outputs."""
-        self.effects: dict[str, Any] | None = None
-        """Results of effects that an earlier attempt had."""
-        self.interrupted: str | None = None
-        """Why it was interrupted, if it was; never twice."""
-
-    @property
-    def crashed(self) -> bool:
-        """Whether its process died whenever it ran alone: it must not run again."""
-        return self.alone and self.assignment.starts > STARTS_MAX
-
-
-class CommitPart:
-    """One partition's share of a commit."""
-
-    __slots__ = ("assignment", "commit", "mark", "selection")
-
-    def __init__(self, assignment: Assignment, selection: Selection[Settled]) -> None:
-        self.assignment = assignment
-        self.selection = selection
-        self.mark = assignment.mark(selection)
-        self.commit = PartitionCommit(
-            assignment.source, assignment.tracker.committed, selection.prefix, selection.results
-        )
-
-    @property
-    def empty(self) -> bool:
-        """True if it only writes a mark: there is nothing to say in the journal."""
-        return not self.commit.settled and self.commit.prefix_to == self.commit.prefix_from
 
 
 class Core:
@@ -245,9 +85,7 @@ class Core:
         self._held_max = held_max
         self._by_token: dict[int, Assignment] = {}
         self._by_source: dict[Partition, Assignment] = {}
-        self._careful: set[Assignment] = set()
-        self._alone = 0
-        """Suspects in handlers: one or none."""
+        self._quarantine = Quarantine()
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -270,8 +108,7 @@ class Core:
             dedup_window=self._dedup_window,
         )
         self._by_token[token] = self._by_source[source] = assignment
-        if assignment.careful:
-            self._careful.add(assignment)
+        self._quarantine.add(assignment)
 
     def delivered(self, token: int, records: Sequence[Record]) -> None:
         """Records of one partition, in order."""
@@ -317,7 +154,8 @@ class Core:
         assignment.tracker.pass_to(position)
         if assignment.careful and assignment.opened and not assignment.tracker.unfinished:
             # Whatever was in flight when its last owner died is finished.
-            self._trust(assignment)
+            self._quarantine.drop(assignment)
+            self._to_lanes(assignment)
 
     @property
     def waiting(self) -> int:
@@ -328,11 +166,8 @@ class Core:
 
     def take(self) -> Delivery | None:
         """The next record to run; `finished` or `parked` must follow. None: nothing may, now."""
-        if self._careful:
-            for assignment in self._careful:
-                due = assignment.backlog or assignment.suspect is not None
-                if due and assignment.opened and not assignment.waits:
-                    return self._take_suspect(assignment)
+        if (suspicious := self._quarantine.next()) is not None:
+            return None if self.lanes.running else self._quarantine.take(suspicious)
         delivery = self.lanes.take()
         if delivery is not None:
             delivery.assignment.running += 1
@@ -349,11 +184,10 @@ class Core:
         """
         assignment = delivery.assignment
         assignment.running -= 1
-        if delivery.alone:
-            self._alone -= 1
-            self._acquit(assignment)
-        else:
+        if not delivery.alone:
             self.lanes.finish(delivery)
+        elif self._quarantine.ended(assignment):
+            self._to_lanes(assignment)
         if settled is not None and assignment.live:
             assignment.tracker.finish(settled.position, delivery.floor, settled)
             if outputs_size := settled.outputs_size:
@@ -364,8 +198,7 @@ class Core:
         """It has to run again, later: it keeps its key until `due`."""
         delivery.assignment.running -= 1
         if delivery.alone:
-            self._alone -= 1
-            delivery.assignment.waits = True
+            self._quarantine.parked(delivery.assignment)
         else:
             self.lanes.park(delivery)
 
@@ -376,15 +209,13 @@ class Core:
             return False
         if not delivery.alone:
             return self.lanes.unpark(delivery)
-        assignment.waits = False
-        assignment.starts = 1  # its last start had an end
-        assignment.mark_due = True
+        self._quarantine.due(assignment)
         return True
 
     @property
     def mark_due(self) -> bool:
         """Whether a record waits to run alone until its start is committed."""
-        return any(assignment.mark_due for assignment in self._careful)
+        return self._quarantine.mark_due
 
     # --- commits -----------------------------------------------------------------------------
 
@@ -471,7 +302,7 @@ class Core:
             if (assignment := self._by_source.get(source)) is not None:
                 assignment.stopping = True
                 assignment.backlog.clear()
-                self._careful.discard(assignment)
+                self._quarantine.drop(assignment)
         self.lanes.discard(lambda delivery: delivery.assignment.stopping)
 
     def leave(self, sources: Iterable[Partition]) -> None:
@@ -497,12 +328,10 @@ class Core:
         for assignment in gone:
             assignment.live = False
             assignment.backlog.clear()
-            self._careful.discard(assignment)
+            self._quarantine.drop(assignment)
             del self._by_token[assignment.token]
             self._release(assignment.count, assignment.size)
         self.lanes.discard(lambda delivery: not delivery.assignment.live)
-
-    # --- opening, and records that run alone -------------------------------------------------
 
     def _open(self, assignment: Assignment) -> None:
         assignment.opened = True
@@ -510,9 +339,9 @@ class Core:
             self._to_lanes(assignment)
 
     def _to_lanes(self, assignment: Assignment) -> None:
+        """What waited in order may go by key."""
         while assignment.backlog:
             delivery = assignment.backlog.popleft()
-            delivery.alone = False
             headers = dict(delivery.record.headers)
             self.lanes.offer(
                 _lane_key(assignment.source, delivery.record),
@@ -520,42 +349,6 @@ class Core:
                 delivery,
                 self._gates(headers.get(TYPE) or b""),
             )
-
-    def _take_suspect(self, assignment: Assignment) -> Delivery | None:
-        """The first record of a careful partition, once nothing else runs and its start is known
-        to the log.
-        """
-        if self.lanes.running or self._alone or assignment.mark_due:
-            return None
-        suspect = assignment.suspect
-        if suspect is None:
-            suspect = assignment.suspect = assignment.backlog.popleft()
-            suspect.alone = True
-            position = suspect.record.position
-            again = position == assignment.suspect_at
-            assignment.suspect_at = position
-            assignment.starts = assignment.starts + 1 if again else 1
-            if assignment.starts <= STARTS_MAX:
-                assignment.mark_due = True
-                return None
-            suspect.odd = True
-        self._alone += 1
-        assignment.running += 1
-        return suspect
-
-    def _acquit(self, assignment: Assignment) -> None:
-        """The suspect has ended."""
-        assignment.suspect = assignment.suspect_at = None
-        assignment.starts = 0
-        assignment.careful -= 1
-        if not assignment.careful and assignment.live:
-            self._trust(assignment)
-
-    def _trust(self, assignment: Assignment) -> None:
-        assignment.careful = 0
-        self._careful.discard(assignment)
-        if not assignment.stopping:
-            self._to_lanes(assignment)
 
 
 def _says(mark: Mark, assignment: Assignment) -> bool:

@@ -15,7 +15,7 @@ from consumers.context import Context, Failure, RunCell, current_run
 from consumers.journal import Output
 from consumers.outbox import Outbox
 from consumers.sync_context import SyncContext
-from consumers.worker.core import Delivery
+from consumers.worker.assignment import Delivery
 from streams.envelope import Envelope
 from streams.errors import AgentlogError
 

@@ -25,8 +25,8 @@ from consumers.app import App, Handler
 from consumers.journal import Ending, Outcome, Reason
 from consumers.journal.outcomes import DUPLICATE, EXPIRED, IMPORT, NO_HANDLER, REDRIVE, REPLAY
 from consumers.outbox import Outbox
+from consumers.worker.assignment import STARTS_MAX, Delivery
 from consumers.worker.cancelled import CancelledIds
-from consumers.worker.core import STARTS_MAX, Delivery
 from streams import headers
 from streams.dead_letters import redrive_of
 from streams.envelope import Envelope

@@ -32,7 +32,7 @@ from confluent_kafka import (
 
 from consumers.marks import Mark
 from consumers.window import CLIENT_QUEUE_BYTES, Window
-from consumers.worker.core import record_size
+from consumers.worker.assignment import record_size
 from consumers.worker.ports import Assigned, Committed, SourceListener
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of

@@ -112,7 +112,13 @@ class Worker:
             run_id=self.run_id,
         )
         control = ControlListener(
-            self._servers, self._namespace, self._codec, loop, group=group, run_id=self.run_id
+            self._servers,
+            self._namespace,
+            self._codec,
+            loop,
+            group=group,
+            run_id=self.run_id,
+            busy=lambda: loop.busy,
         )
         try:
             await control.start()

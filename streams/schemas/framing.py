@@ -32,7 +32,8 @@ def unframe(value: bytes, headers: Iterable[tuple[str, bytes]] = ()) -> tuple[in
     """
     for name, framed in headers:
         if name == SCHEMA_ID_HEADER:
-            return _read_id(framed, f"header {SCHEMA_ID_HEADER}"), 0
+            # (Kafka allows a header without a value.)
+            return _read_id(framed or b"", f"header {SCHEMA_ID_HEADER}"), 0
     return _read_id(value, "value"), PREFIX_LENGTH
 
 

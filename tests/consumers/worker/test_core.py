@@ -13,7 +13,8 @@ from consumers.journal.outcomes import HANDLED, Output, Settled
 from consumers.journal.tiling import Tiling
 from consumers.window import Window
 from consumers.worker import core as core_module
-from consumers.worker.core import CommitPart, Core, Delivery, record_size
+from consumers.worker.assignment import CommitPart, Delivery, record_size
+from consumers.worker.core import Core
 from consumers.worker.lanes import Ticket
 from streams.record import Partition, Record
 

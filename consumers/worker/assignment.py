@@ -1,0 +1,172 @@
+"""What a worker decides about: assignments, the records under them, their shares of a commit."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from consumers.journal import PartitionCommit
+from consumers.journal.outcomes import Settled
+from consumers.marks import Mark
+from consumers.window import RECORD_OVERHEAD_BYTES
+from consumers.worker.duplicates import RecentRecords
+from consumers.worker.lanes import Entry
+from consumers.worker.tracking import PartitionTracker, Selection
+from streams.record import Partition, Record
+
+TAKEOVERS_MAX: Final = 3
+"""Owners in a row that died without moving the position, before its records run one by one."""
+STARTS_MAX: Final = 2
+"""Starts without an end after which a record has crashed."""
+
+
+def record_size(record: Record) -> int:
+    """Bytes that a record holds in the window: key, value and a fixed share for the rest."""
+    return len(record.value or b"") + len(record.key or b"") + RECORD_OVERHEAD_BYTES
+
+
+class Assignment:
+    """One partition while it is ours. `metadata` is the group's, as it was when we got it (H3)."""
+
+    __slots__ = (
+        "backlog",
+        "careful",
+        "clean",
+        "count",
+        "full",
+        "live",
+        "mark_due",
+        "metadata",
+        "opened",
+        "position",
+        "recent",
+        "running",
+        "size",
+        "source",
+        "starts",
+        "stopping",
+        "suspect",
+        "suspect_at",
+        "takeovers",
+        "token",
+        "tracker",
+        "waits",
+    )
+
+    def __init__(
+        self,
+        token: int,
+        source: Partition,
+        mark: Mark,
+        metadata: Any,
+        *,
+        careful_max: int,
+        dedup_window: int,
+    ) -> None:
+        self.token = token
+        self.source = source
+        self.metadata = metadata
+        self.position = mark.position
+        """Where it began: records below it are only remembered."""
+        self.tracker: PartitionTracker[Settled] = PartitionTracker(mark.position, mark.finished)
+        self.recent = RecentRecords(dedup_window)
+        self.running = 0
+        self.count = 0
+        self.size = 0
+        self.live = True
+        self.stopping = False
+        self.clean = False
+        """Whether its next mark says that we gave it up in order."""
+        self.full = False
+        """Whether the last commit left results for want of room in the mark."""
+        self.opened = False
+        self.mark_due = True
+        """Whether a commit must carry its mark though nothing finished."""
+        self.takeovers = 0 if mark.clean else mark.takeovers + 1
+        self.suspect_at = None if mark.clean else mark.suspect
+        """Position of the record that runs alone, or did when the last owner died."""
+        self.starts = 0 if mark.clean else mark.starts
+        suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
+        self.careful = careful_max if suspicious else 0
+        """How many records are still to run one at a time."""
+        self.backlog: deque[Delivery] = deque()
+        """Records in order that may not enter their lanes yet: it is not open, or careful."""
+        self.suspect: Delivery | None = None
+        self.waits = False
+        """Whether the suspect is parked."""
+
+    def mark(self, selection: Selection[Settled]) -> Mark:
+        """What the commit of this selection says about the partition."""
+        return Mark(
+            selection.prefix,
+            tuple(selection.beyond),
+            self.clean,
+            self.takeovers,
+            self.suspect_at,
+            self.starts,
+        )
+
+
+class Delivery(Entry):
+    """A record under the assignment that it arrived by, and what its attempts have come to."""
+
+    __slots__ = (
+        "alone",
+        "assignment",
+        "attempt",
+        "done",
+        "duplicate",
+        "effects",
+        "failure",
+        "floor",
+        "interrupted",
+        "odd",
+        "record",
+    )
+
+    def __init__(
+        self, record: Record, assignment: Assignment, floor: int, *, duplicate: bool, odd: bool
+    ) -> None:
+        self.record = record
+        self.assignment = assignment
+        self.floor = floor
+        self.duplicate = duplicate
+        """Whether it repeats a record a little before it."""
+        self.odd = odd
+        """Whether headers or marks say something that may end it before any handler runs."""
+        self.alone = False
+        """Whether it runs with nothing beside it."""
+        self.attempt = 0
+        """Of its handlers; counts from 1."""
+        self.failure: Any = None
+        """What the last attempt failed with."""
+        self.done: dict[str, Any] | None = None
+        """Handlers that ended well in an earlier attempt, and their outputs."""
+        self.effects: dict[str, Any] | None = None
+        """Results of effects that an earlier attempt had."""
+        self.interrupted: str | None = None
+        """Why it was interrupted, if it was; never twice."""
+
+    @property
+    def crashed(self) -> bool:
+        """Whether its process died whenever it ran alone: it must not run again."""
+        return self.alone and self.assignment.starts > STARTS_MAX
+
+
+class CommitPart:
+    """One partition's share of a commit."""
+
+    __slots__ = ("assignment", "commit", "mark", "selection")
+
+    def __init__(self, assignment: Assignment, selection: Selection[Settled]) -> None:
+        self.assignment = assignment
+        self.selection = selection
+        self.mark = assignment.mark(selection)
+        self.commit = PartitionCommit(
+            assignment.source, assignment.tracker.committed, selection.prefix, selection.results
+        )
+
+    @property
+    def empty(self) -> bool:
+        """True if it only writes a mark: there is nothing to say in the journal."""
+        return not self.commit.settled and self.commit.prefix_to == self.commit.prefix_from

@@ -1,0 +1,81 @@
+"""Endings: what goes on the log with the outcome of a record, besides the outcome itself.
+
+handled         the handlers' outputs; an acknowledgement, if its sender asked for one (S3.9)
+dead-lettered   the outputs of those handlers that ended well; the dead letter; an error, if it
+was a request, so that whoever asked need not wait for its timeout
+expired, skipped   nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from consumers.context import Failure
+from consumers.journal import Ending, Outcome, Output
+from consumers.outbox import Outbox
+from consumers.worker.assignment import Delivery
+from consumers.worker.opening import Closed, Opened
+from streams.answers import failed
+from streams.envelope import Kind
+
+Outputs = Mapping[str, Sequence[Output]]
+"""By handler's name."""
+
+
+class Endings:
+    """Makes the outputs of one worker's outcomes."""
+
+    def __init__(self, outbox: Outbox, *, group: str, run_id: str) -> None:
+        self._outbox = outbox
+        self._group = group
+        self._run_id = run_id
+
+    def handled(self, delivery: Delivery, opened: Opened, outputs: Outputs) -> list[Output]:
+        """All handlers ended well."""
+        envelope = opened.envelope
+        found = _in_order(opened, outputs)
+        if envelope.requires_ack and envelope.sender:
+            found += self._outbox.acknowledgement(delivery.record, envelope)
+        return found
+
+    def closed(self, delivery: Delivery, closed: Closed) -> list[Output]:
+        """It ended before any handler ran."""
+        if closed.ending.outcome is not Outcome.DEAD_LETTERED:
+            return []
+        return self._dead_letter(delivery, closed.ending, (), "")
+
+    def failed(
+        self,
+        delivery: Delivery,
+        opened: Opened,
+        outputs: Outputs,
+        failures: Sequence[Failure],
+        ending: Ending,
+    ) -> list[Output]:
+        """There is no further attempt for some of its handlers; `failures[0]` says why."""
+        envelope, names = opened.envelope, [one.handler for one in failures]
+        found = _in_order(opened, outputs)
+        found += self._dead_letter(delivery, ending, names, failures[0].stack)
+        if envelope.kind is Kind.REQUEST and envelope.reply_to:
+            answer = failed(envelope, str(ending.reason), ending.detail)
+            found += self._outbox.answer(delivery.record, envelope, answer)
+        return found
+
+    def _dead_letter(
+        self, delivery: Delivery, ending: Ending, handlers: Sequence[str], stack: str
+    ) -> list[Output]:
+        return self._outbox.dead_letter(
+            delivery.record,
+            group=self._group,
+            handlers=handlers,
+            attempts=delivery.attempt,
+            error_name=str(ending.reason),
+            error_message=ending.detail,
+            stack=stack,
+            failed_at_ms=self._outbox.clock.now_us() // 1000,
+            context={"app": self._outbox.app_name, "run_id": self._run_id},
+        )
+
+
+def _in_order(opened: Opened, outputs: Outputs) -> list[Output]:
+    return [output for name in opened.names for output in outputs.get(name, ())]

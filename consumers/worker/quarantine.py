@@ -1,0 +1,97 @@
+"""Quarantine: records that may kill their process run alone, and are known to have been started.
+
+A process that dies takes all that runs in it along, and says nothing. What the log knows is that
+its partitions were never given up (`Mark.clean`). So:
+
+1. An owner that takes over from one that died counts it in the mark, before it dispatches. A commit
+   that moves the position sets the count back: what was in flight had not killed anybody.
+2. At `TAKEOVERS_MAX`, or if the last owner died while a record ran alone, the partition is careful:
+   its next `running_max` records (so many may have run when an owner died) run one at a time, in
+   order, and nothing else runs in this process meanwhile. It ends early where the partition has no
+   more to read: what killed was on the log already.
+3. Each start is committed before it. A record whose `STARTS_MAX` starts had no end is not started
+   again: it has crashed, and is a dead letter.
+4. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
+   its own does not, for order's sake.
+"""
+
+from __future__ import annotations
+
+from consumers.worker.assignment import STARTS_MAX, Assignment, Delivery
+
+
+class Quarantine:
+    """The careful partitions of one worker. At most one record at a time runs alone."""
+
+    def __init__(self) -> None:
+        self._careful: dict[Assignment, None] = {}  # in order, so that a run can be repeated
+        self._running = False
+
+    @property
+    def mark_due(self) -> bool:
+        """Whether a record waits for its start to be committed."""
+        return any(assignment.mark_due for assignment in self._careful)
+
+    def add(self, assignment: Assignment) -> None:
+        """A new assignment; nothing happens unless it is careful."""
+        if assignment.careful:
+            self._careful[assignment] = None
+
+    def drop(self, assignment: Assignment) -> None:
+        """It is careful no more, or not ours."""
+        assignment.careful = 0
+        self._careful.pop(assignment, None)
+
+    def next(self) -> Assignment | None:
+        """The partition whose record must run now, with nothing beside it; None: anything may."""
+        for assignment in self._careful:
+            waits = assignment.waits or not assignment.opened
+            if not waits and (assignment.suspect is not None or assignment.backlog):
+                return assignment
+        return None
+
+    def take(self, assignment: Assignment) -> Delivery | None:
+        """Its record, once its start is committed. Call it while nothing else runs."""
+        if self._running or assignment.mark_due:
+            return None
+        if assignment.suspect is None and not self._choose(assignment):
+            return None
+        self._running = True
+        assignment.running += 1
+        return assignment.suspect
+
+    def _choose(self, assignment: Assignment) -> bool:
+        """The next record in order is the suspect. True if it needs no start to be committed."""
+        suspect = assignment.suspect = assignment.backlog.popleft()
+        suspect.alone = True
+        position = suspect.record.position
+        again = position == assignment.suspect_at
+        assignment.suspect_at = position
+        assignment.starts = assignment.starts + 1 if again else 1
+        if assignment.starts > STARTS_MAX:
+            suspect.odd = True  # it will not be started
+            return True
+        assignment.mark_due = True
+        return False
+
+    def parked(self, assignment: Assignment) -> None:
+        """The suspect failed and waits for another attempt."""
+        self._running = False
+        assignment.waits = True
+
+    def due(self, assignment: Assignment) -> None:
+        """It may be started again: its last start had an end."""
+        assignment.waits = False
+        assignment.starts = 1
+        assignment.mark_due = True
+
+    def ended(self, assignment: Assignment) -> bool:
+        """The suspect has ended. True if its partition has been careful for long enough."""
+        self._running = False
+        assignment.suspect = assignment.suspect_at = None
+        assignment.starts = 0
+        assignment.careful -= 1
+        if assignment.careful > 0 and not assignment.stopping:
+            return False
+        self.drop(assignment)
+        return assignment.live and not assignment.stopping
