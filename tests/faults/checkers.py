@@ -5,7 +5,8 @@ A `History` is everything that a fault left on the log, read committed, for the 
 lost           acknowledged, and neither at the end of the pipeline nor a dead letter nor under way
 duplicated     one number of a key more often than once at a hop (a dead letter counts as the end)
 reordered      a number of a key behind a higher one, at any hop
-torn           handled, and its outputs are not there; or outputs there, and it was not handled
+torn           handled, and its outputs are not there; or outputs there, and it was not handled;
+               or dead-lettered, and no dead letter
 aborted_read   something on the log, or done, that comes from what never committed
 stuck          keys with a record that had no outcome when the recovery's time was over
 non_monotonic  a committed position that went back, or a commit that does not follow the one before
@@ -14,7 +15,7 @@ non_monotonic  a committed position that went back, or a commit that does not fo
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ REPORTED: Final = 2
 """The hop of what the second handler published: the end of the pipeline."""
 
 HANDLED: Final = "handled"
+DEAD_LETTERED: Final = "dead_lettered"
 FINDINGS_MAX: Final = 5
 """Faults of one kind that are named; all are counted."""
 
@@ -149,23 +151,27 @@ def reordered(history: History) -> Verdict:
 
 
 def torn(history: History) -> Verdict:
-    """A position and its outputs, one without the other."""
+    """A position and its outputs (or its dead letter), one without the other."""
     outcomes = history.outcomes()
     sources = {one.id: one for one in history.seen if one.hop != REPORTED}
     caused = {one.caused_by for one in history.seen if one.hop != ASSIGNED}
-    without_outputs = (
-        f"{one} was handled, its output is not there"
-        for one in sources.values()
-        if outcomes.get(one.source, {}).get(one.position) == HANDLED and one.id not in caused
-    )
-    without_position = (
-        f"{one} is there, what caused it was not handled"
-        for one in history.seen
-        if one.hop != ASSIGNED
-        and (cause := sources.get(one.caused_by)) is not None
-        and outcomes.get(cause.source, {}).get(cause.position) != HANDLED
-    )
-    return Verdict.of([*without_outputs, *without_position])
+    dead = set(history.dead_letters)
+
+    def halves() -> Iterator[str]:
+        for one in sources.values():
+            outcome = outcomes.get(one.source, {}).get(one.position)
+            if outcome == HANDLED and one.id not in caused:
+                yield f"{one} was handled, its output is not there"
+            if outcome == DEAD_LETTERED and one.task_id not in dead:
+                yield f"{one} was dead-lettered, its dead letter is not there"
+        for one in history.seen:
+            cause = sources.get(one.caused_by)
+            if one.hop != ASSIGNED and cause is not None:
+                outcome = outcomes.get(cause.source, {}).get(cause.position)
+                if outcome != HANDLED:
+                    yield f"{one} is there, what caused it was {outcome or 'not handled'}"
+
+    return Verdict.of(halves())
 
 
 def aborted_read(history: History) -> Verdict:

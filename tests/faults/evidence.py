@@ -23,6 +23,7 @@ from streams.schemas import Codec
 from streams.topics import EVENTS, JOURNAL, TASKS, Namespace
 from streams.topics.catalogue import dlq
 from tests.faults.checkers import ASSIGNED, FINISHED, REPORTED, Commit, History, Seen
+from tests.faults.load import TASK_ID
 from tests.faults.pipeline import ASSIGN, GROUP, STATUS
 from tests.faults.pipeline import FINISHED as TASK_FINISHED
 
@@ -146,6 +147,6 @@ def _hop(envelope: Envelope) -> list[tuple[int, str]]:
 def _named(record: Record) -> str:
     """The task id of a record whose value cannot be read: its headers name it."""
     for name, value in record.headers:
-        if name == "task_id":
+        if name == TASK_ID:
             return value.decode()
     return str(record)

@@ -20,7 +20,10 @@ from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
 from streams.schemas import Codec
 from streams.topics import TASKS, Namespace
 from tests.faults.pipeline import ASSIGN
+from tests.faults.record_kinds import BROKEN, PLAIN, broken
 
+TASK_ID: Final = "task_id"
+"""Kafka header that names a task whose value nobody can read."""
 FLUSH_S: Final = 120.0
 PACE_RECORDS: Final = 200
 """Records sent in one go when the load is spread over time."""
@@ -43,11 +46,15 @@ class Load(msgspec.Struct, frozen=True):
     first: int = 0
     """Index of its first record."""
     special: dict[int, str] = {}
-    """Task type by index, for the records whose handling is a fault in itself."""
+    """Kinds by index (`record_kinds`) of those records that are a fault in themselves."""
 
     def task_id(self, index: int) -> str:
         """`<key>-<number within the key>`."""
         return f"k{index % self.keys:04d}-{index // self.keys}"
+
+    def kind(self, nth: int) -> str:
+        """Its n-th record's kind (`record_kinds`)."""
+        return self.special.get(self.first + nth, PLAIN)
 
     def task_ids(self) -> Iterator[str]:
         """All of them, in the order they are sent."""
@@ -57,7 +64,7 @@ class Load(msgspec.Struct, frozen=True):
         """Its n-th record, from 0, as an agent sends it."""
         index = self.first + nth
         task_id = self.task_id(index)
-        task = {"id": task_id, "type": self.special.get(index, "plain"), "description": "…"}
+        task = {"id": task_id, "type": self.kind(nth), "description": "…"}
         return Envelope(
             type=ASSIGN,
             id=message_id(_EPOCH_MS + index, f"{index % 10**9:09d}"),
@@ -101,6 +108,10 @@ def publish(
         envelope = load.envelope(index, time.time_ns() // 1000)
         headers: Any = record_headers(envelope)
         value = codec.encode(envelope)
+        kind = load.kind(index)
+        if kind in BROKEN:
+            value = broken(kind, value)
+            headers.append((TASK_ID, load.task_id(load.first + index).encode()))
         assert envelope.correlation_id is not None
         while True:
             try:

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
 from consumers.app import App
 from consumers.context import Context
+from consumers.retry import RetryPolicy
 from streams.envelope import Envelope
+from tests.faults import record_kinds
 from tests.faults.starts import Starts
 
 ASSIGN: Final = "agentlog.task.AssignTask"
@@ -26,20 +29,18 @@ STATUS: Final = "agentlog.agent.StatusReported"
 
 GROUP: Final = "pipeline"
 PIPELINE: Final = "tests.faults.pipeline:pipeline"
-DEAF: Final = "deaf"
-"""A task of this type has a handler that swallows its cancellation."""
-DEAF_S: Final = 12.0
-SILENT_TASK: Final = "silent"
-"""A task of this type has a handler that forgets its result: planted, to be found."""
-TWICE: Final = "twice"
-"""And this one sends it twice."""
+WIDE: Final = "tests.faults.pipeline:wide"
+"""The same with room in flight for more than a mark can hold."""
 
 _starts: Final = Starts.of_environment()
 if _starts is not None:
     # Where every thread of a worker is, in its log, when the suite asks (`Process.tell_stacks`).
     faulthandler.register(signal.SIGUSR1, all_threads=True)
 
-pipeline = App(GROUP, topics=("tasks",), drain_s_max=3)
+pipeline = App(
+    GROUP, topics=("tasks",), drain_s_max=3, retry=RetryPolicy(wait_ms=100, wait_ms_max=1_000)
+)
+wide = App(GROUP, topics=("tasks",), drain_s_max=3, in_flight_max=60_000)
 
 
 def count_start(hop: int) -> None:
@@ -48,19 +49,21 @@ def count_start(hop: int) -> None:
         _starts.count(hop)
 
 
+@wide.on(ASSIGN)
 @pipeline.on(ASSIGN)
 async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
     """First hop: every task gets a result."""
     count_start(0)
     task = payload["task"]
-    if task["type"] == DEAF:
-        await _deaf()
-    for _ in range({SILENT_TASK: 0, TWICE: 2}.get(task["type"], 1)):
+    if task["type"] != record_kinds.PLAIN:
+        await _misbehave(task["type"], ctx.attempt)
+    for _ in range({record_kinds.FORGOTTEN: 0, record_kinds.TWICE: 2}.get(task["type"], 1)):
         await ctx.publish(
             Envelope(type=FINISHED, payload={"task_id": task["id"], "status": "completed"})
         )
 
 
+@wide.on(FINISHED)
 @pipeline.on(FINISHED)
 async def on_task_finished(ctx: Context, payload: Mapping[str, Any]) -> None:
     """Second hop: every result becomes an event of its key."""
@@ -74,10 +77,24 @@ async def on_task_finished(ctx: Context, payload: Mapping[str, Any]) -> None:
     )
 
 
+async def _misbehave(kind: str, attempt: int) -> None:
+    match kind:
+        case record_kinds.DEAF:
+            await _deaf()
+        case record_kinds.SLOW:
+            await asyncio.sleep(record_kinds.SLOW_S)
+        case record_kinds.POISON:
+            raise RuntimeError("poison")
+        case record_kinds.FLAKY if attempt < record_kinds.FLAKY_ATTEMPTS:
+            raise RuntimeError(f"not before attempt {record_kinds.FLAKY_ATTEMPTS}")
+        case record_kinds.KILLER:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def _deaf() -> None:
-    """Go on for `DEAF_S` whatever anybody says: what a handler must not do, and some will."""
+    """Go on whatever anybody says: what a handler must not do, and some will."""
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + DEAF_S
+    until_s = loop.time() + record_kinds.DEAF_S
     while loop.time() < until_s:
         try:
             await asyncio.sleep(until_s - loop.time())

@@ -25,7 +25,7 @@ from consumers.worker.worker import new_run_id
 from streams.kafka.admin import TopicAdmin
 from streams.topics import Namespace
 from tests.faults import roles
-from tests.faults.checkers import Verdict, check
+from tests.faults.checkers import HANDLED, Verdict, check
 from tests.faults.cluster import Cluster
 from tests.faults.evidence import Evidence, Reading
 from tests.faults.load import Load, publish
@@ -68,7 +68,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int] = {}
     handler_starts: int = 0
     rerun: int = 0
-    """Handler starts beyond one per record that a handler finished."""
+    """Handler starts beyond one per handled record: runs that a crash or an abort undid, and
+    attempts that failed."""
     figures: Figures | None = None
     fault_s: float = 0.0
     run_s: float = 0.0
@@ -182,9 +183,6 @@ def _row(
     books = evidence.audit
     clean = books.clean and not any(verdict.count for verdict in verdicts.values())
     starts = total_starts(stage.folder)
-    finished_by_handlers = sum(
-        count for outcome, count in books.outcomes.items() if outcome != "skipped"
-    )
     return Row(
         name=fault.name,
         what=fault.what,
@@ -201,7 +199,7 @@ def _row(
         },
         outcomes=dict(books.outcomes),
         handler_starts=starts,
-        rerun=starts - finished_by_handlers,
+        rerun=starts - books.outcomes.get(HANDLED, 0),
         figures=figures,
         fault_s=fault_s,
         run_s=run_s,

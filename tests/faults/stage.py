@@ -14,9 +14,11 @@ from typing import Final
 import msgspec
 
 from consumers.worker.worker import new_run_id
+from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition
 from streams.schemas import Catalogue, Codec
 from streams.topics import TASKS, TOPICS, Namespace
+from streams.topics.catalogue import dlq
 from tests.faults import roles
 from tests.faults.cluster import Cluster
 from tests.faults.fleet import Fleet
@@ -109,12 +111,25 @@ class Stage:
         )
         self.notes["roles"] = " | ".join(f"node {node}: {what}" for node, what in found.items())
 
-    async def until(self, condition: Callable[[], bool], what: str) -> float:
+    def dead_letters(self) -> int:
+        """Visible records on the dead-letter topic of `tasks` now."""
+        topic = self.namespace.topic(dlq(TASKS))
+        with KafkaLogReader(self.cluster.servers) as reader:
+            return sum(
+                1
+                for source, end in reader.ends([topic])
+                for batch in reader.read(source, 0, end)
+                for _ in batch
+            )
+
+    async def until(
+        self, condition: Callable[[], bool], what: str, limit_s: float = HAPPEN_S_MAX
+    ) -> float:
         """Poll in a thread until it holds; returns the seconds. Raises `DidNotHappen`."""
         began = time.monotonic()
         while not await asyncio.to_thread(_quietly, condition):
-            if time.monotonic() - began > HAPPEN_S_MAX:
-                raise DidNotHappen(f"not within {HAPPEN_S_MAX:g} s: {what}")
+            if time.monotonic() - began > limit_s:
+                raise DidNotHappen(f"not within {limit_s:g} s: {what}")
             await asyncio.sleep(0.1)
         return time.monotonic() - began
 

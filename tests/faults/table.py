@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.faults import broker_faults, log_faults, network_faults, worker_faults
+from tests.faults import (
+    broker_faults,
+    log_faults,
+    network_faults,
+    record_faults,
+    worker_faults,
+)
+from tests.faults.pipeline import WIDE
 from tests.faults.stage import Fault
 
 _ROLE_NAMES: Final = {
@@ -62,6 +69,26 @@ FAULTS: Final = {
             during=worker_faults.rebalance_the_deaf,
             special=worker_faults.deaf_records,
             begins_at=0.2,
+        ),
+        Fault(
+            name="bad_records",
+            what="poison, flaky, undecodable and unknown-schema records, "
+            f"{record_faults.BAD_EACH} of each",
+            during=record_faults.dead_letters,
+            special=record_faults.bad_records,
+        ),
+        Fault(
+            name="killer_records",
+            what=f"{record_faults.KILLERS} records that kill the process that handles them (H11)",
+            during=record_faults.dead_letters,
+            special=record_faults.killers,
+        ),
+        Fault(
+            name="full_marks",
+            what="as much finished beyond the prefix as a commit's metadata holds, then SIGKILL",
+            during=record_faults.fill_marks,
+            special=record_faults.comb,
+            app=WIDE,
         ),
         Fault(
             name="producer_killed",

@@ -83,6 +83,8 @@ def test_a_dead_letter_is_not_lost() -> None:
         ],
     )
     assert counts(dead) == {}
+    gone = msgspec.structs.replace(dead, dead_letters=[])
+    assert counts(gone) == {"lost": 1, "torn": 1}
     twice = msgspec.structs.replace(dead, dead_letters=["k-2", "k-2"])
     assert counts(twice) == {"duplicated": 1}
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.broker_faults import killed, transaction_coordinator
 from tests.faults.cluster import Cluster
-from tests.faults.pipeline import SILENT_TASK, TWICE
+from tests.faults.record_kinds import FORGOTTEN, TWICE
 from tests.faults.roles import coordinator_partition, group_coordinator, java_hash
 from tests.faults.run import Row, run_fault
 from tests.faults.stage import Fault, Stage
@@ -72,7 +72,7 @@ async def test_what_is_planted_in_a_run_is_found(cluster: Cluster) -> None:
         name="planted",
         what="a handler that loses one record and doubles another",
         during=nothing,
-        special=lambda records: {records // 2: SILENT_TASK, records // 3: TWICE},
+        special=lambda records: {records // 2: FORGOTTEN, records // 3: TWICE},
     )
     row = await run(planted, cluster)
     assert row.status == "failed"

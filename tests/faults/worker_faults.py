@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from tests.faults.fleet import Process
-from tests.faults.pipeline import DEAF
+from tests.faults.record_kinds import DEAF
 from tests.faults.stage import DidNotHappen, During, Stage
 from tests.faults.starts import FOLDER
 
