@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -162,18 +161,20 @@ class Runners:
             self._finish(delivery, opened.ending, opened.envelope_id, outputs, opened.delivery_ms)
             return
         delivery.attempt += 1
-        with self._interruptible(runner, delivery, opened.envelope.id):
-            try:
-                done, failures = await self._handling.attempt(
-                    opened.handlers, delivery, opened.envelope, opened.payload, cell
-                )
-            except asyncio.CancelledError:
-                if delivery.interrupted is None:  # not by us: everything ends
-                    self._core.finished(delivery, None)
-                    raise
-                runner.uncancel()
-                self._interrupted(delivery, opened)
-                return
+        self._begun(runner, delivery, opened.envelope.id)
+        try:
+            done, failures = await self._handling.attempt(
+                opened.handlers, delivery, opened.envelope, opened.payload, cell
+            )
+        except asyncio.CancelledError:
+            if delivery.interrupted is None:  # not by us: everything ends
+                self._core.finished(delivery, None)
+                raise
+            runner.uncancel()
+            self._interrupted(delivery, opened)
+            return
+        finally:
+            self._over(delivery, opened.envelope.id)
         if delivery.interrupted is not None:
             runner.uncancel()  # it ended all the same
         outputs_of = {**delivery.done, **done} if delivery.done else done
@@ -255,20 +256,20 @@ class Runners:
 
     # --- interrupting ------------------------------------------------------------------------
 
-    @contextmanager
-    def _interruptible(
-        self, runner: asyncio.Task[None], delivery: Delivery, envelope_id: str
-    ) -> Iterator[None]:
+    def _begun(self, runner: asyncio.Task[None], delivery: Delivery, envelope_id: str) -> None:
         self._running[delivery] = runner
-        same = self._by_id.setdefault(envelope_id, set())
-        same.add(delivery)
-        try:
-            yield
-        finally:
-            del self._running[delivery]
-            same.discard(delivery)
-            if not same:
-                del self._by_id[envelope_id]
+        same = self._by_id.get(envelope_id)
+        if same is None:
+            self._by_id[envelope_id] = {delivery}
+        else:
+            same.add(delivery)
+
+    def _over(self, delivery: Delivery, envelope_id: str) -> None:
+        del self._running[delivery]
+        same = self._by_id[envelope_id]
+        same.discard(delivery)
+        if not same:
+            del self._by_id[envelope_id]
 
     def cancel(self, message_id: str, reason: str) -> None:
         """Do not run this envelope, or interrupt it at its next await."""
