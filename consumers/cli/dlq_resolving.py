@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import random
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -112,8 +113,9 @@ class Resolving:
                 if self._json:
                     emit(self._document(session.namespace, todo, Done()))
                 return
-            if not self._yes:
-                typer.confirm("Carry this out?", abort=True, err=True)
+            if not (self._yes or _agreed()):
+                stderr.print("nothing was done")
+                raise typer.Exit(1)
             deed = self._deed(session, reader, letters)
             try:
                 with _progress() as bar:
@@ -204,6 +206,12 @@ def warn_of_strangers(letters: DeadLetters) -> None:
             f"{letters.strangers:,} records on these topics are no dead letters, and left alone",
             style="yellow",
         )
+
+
+def _agreed() -> bool:
+    """Ask on stderr; stdout holds results alone."""
+    stderr.print("Carry this out? [y/N]: ", end="", markup=False)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _operator() -> str:

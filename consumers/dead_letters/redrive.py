@@ -156,6 +156,7 @@ class Redrive:
                 self.done.resolved += len(batch)
                 return
             self.done.refused |= refused
+            rounds = 0  # each such round settles at least one
             batch = [one for one in batch if one[0].place not in refused]
 
     def _await_visible(self) -> None:
@@ -197,6 +198,7 @@ class Redrive:
             self._produce_letter(producer, refused, letter)
         _await_delivery(producer, refused)
         if refused:
+            producer.purge()  # or the abort waits until the others have timed out
             producer.abort_transaction(CALL_S_MAX)
         else:
             producer.commit_transaction(CALL_S_MAX)

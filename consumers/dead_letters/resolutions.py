@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from consumers.dead_letters.places import Place
 from streams.dead_letters import DEAD_LETTER_RESOLVED
 from streams.errors import DecodeError
+from streams.kafka.batches import FetchedBatch
 from streams.moments import TimedReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
@@ -58,9 +58,10 @@ class Resolutions:
         assert self._positions is not None, "it has no start yet"
         for source, end in self._reader.ends([self._topic]):
             start = self._positions.get(source, 0)
-            for record in chain.from_iterable(self._reader.read(source, start, end)):
-                if record.key is not None and record.key.startswith(_STREAM):
-                    self._add(record)
+            for batch in self._reader.read(source, start, end):
+                for n, key in enumerate(_keys(batch)):
+                    if key is not None and key.startswith(_STREAM):
+                        self._add(batch[n])
             self._positions[source] = max(start, end)
 
     def history(self, place: Place) -> Sequence[Resolution]:
@@ -104,3 +105,8 @@ class Resolutions:
         if payload["id"]:
             known_by = (payload["topic"], payload["id"])
             self._redrives[known_by] = max(self._redrives.get(known_by, 0), resolution.redrive)
+
+
+def _keys(batch: Sequence[Record]) -> Sequence[bytes | None]:
+    """The records' keys; most events are no resolutions, and need not become records."""
+    return batch.keys() if isinstance(batch, FetchedBatch) else [one.key for one in batch]
