@@ -47,7 +47,7 @@ def test_a_reused_pid_is_not_the_process_that_had_it() -> None:
     assert process.is_alive(me)
     stranger = ProcessId(me.pid, "another birth")
     assert not process.is_alive(stranger)
-    assert process.terminate([stranger], timeout_s=1)
+    assert process.terminate([stranger], timeout_s=1, rest_s=1)
 
 
 def test_a_zombie_is_dead() -> None:
@@ -69,5 +69,5 @@ def test_a_process_that_ignores_sigterm_is_killed_and_said_to_be() -> None:
         child.stdout.readline()
         known = process.identify(child.pid)
         assert known is not None
-        assert not process.terminate([known], timeout_s=0.2)
+        assert not process.terminate([known], timeout_s=0.2, rest_s=1)
         assert not process.is_alive(known)

@@ -32,7 +32,7 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = (
         "there was not enough memory for the Java process: free some and start again",
     ),
 )
-_NOISE = re.compile(r"^\s+at |^\s*\.\.\. \d+ more|^\s*$")
+_NOISE = re.compile(r"^\s+at |^\s*\.\.\. \d+ more|^\s*$|\[aot")  # a refused AOT cache harms nothing
 _TROUBLE = re.compile(r"ERROR|FATAL|Exception|Error:|error:")
 QUOTED_LINES_MAX = 3
 

@@ -30,13 +30,17 @@ def main(folder: str, output: str, command: list[str]) -> None:
     sys.stdout.write(f"{child.pid}\n")
     sys.stdout.flush()
     keep = sys.stdin.buffer.read() == b"keep"
-    child.terminate()
+    delete = folder and not keep
+    if delete:
+        child.kill()  # nobody will read its data again
+    else:
+        child.terminate()
     try:
         child.wait(GRACE_S)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-    if folder and not keep:
+    if delete:
         shutil.rmtree(folder, ignore_errors=True)
 
 

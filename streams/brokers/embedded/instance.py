@@ -13,7 +13,6 @@ processes are gone means "stopped", and Kafka recovers its data when it starts.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -24,12 +23,14 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from streams.brokers.embedded import java, launch, ports, process
+from streams.brokers.embedded import aot, java, last_run, launch, ports, training
 from streams.brokers.embedded.disk import data_home, disk_errors, locked
 from streams.brokers.embedded.jars import Progress
+from streams.brokers.embedded.last_run import missing
 from streams.brokers.embedded.lock import load_lock
 from streams.brokers.embedded.node import ClusterLayout, Node
-from streams.brokers.embedded.state import BrokerState, ProcessId, parse_state, render_state
+from streams.brokers.embedded.state import BrokerState, ProcessId
+from streams.brokers.embedded.users import counted
 from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError, ConfigurationError
 
@@ -77,22 +78,14 @@ class Instance:
 
     def last_run(self) -> BrokerState | None:
         """What the last start wrote, whether it still runs or not."""
-        try:
-            return parse_state(self._state_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+        return last_run.read(self.folder)
 
     def find(self) -> BrokerState | None:
         """The running broker, or None. One whose every process is gone is not running."""
         state = self.last_run()
-        alive = state is not None and any(process.is_alive(p) for p in state.processes)
-        return state if alive else None
-
-    def size(self) -> int | None:
-        """How many nodes its data is for; None if there is no data yet."""
-        if (last := self.last_run()) is not None:
-            return len(last.nodes)
-        return len(list(self.folder.glob("node-*/data/__cluster_metadata-0"))) or None
+        if state is None or len(missing(state)) == len(state.nodes):
+            return None
+        return state
 
     def log_file(self, node_id: int = 1) -> Path:
         """The log of a node; there may be none yet."""
@@ -126,7 +119,7 @@ class Instance:
                 state, running = self._launch(
                     jars or java.kafka_jars(progress=progress),
                     port,
-                    nodes or self.size() or 1,
+                    nodes or last_run.size(self.folder) or 1,
                     guarded,
                     keep,
                 )
@@ -169,31 +162,13 @@ class Instance:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Hold the broker up while the block runs; the last user stops it unless it is kept."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        users = self.folder / "users.lock"
-        try:
-            with users.open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)
-                yield
-        finally:
-            with users.open("ab") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    pass  # somebody else still uses it, and will be the last
-                else:
-                    state = self.find()
-                    if state is not None and not state.keep:
-                        self.stop()
+        with counted(self.folder, self._stop_unkept):
+            yield
 
-    @property
-    def _state_file(self) -> Path:
-        return self.folder / "last-run.json"
-
-    def _write(self, state: BrokerState) -> None:
-        draft = self._state_file.with_suffix(".draft")
-        draft.write_text(render_state(state), encoding="utf-8")
-        draft.replace(self._state_file)
+    def _stop_unkept(self) -> None:
+        state = self.find()
+        if state is not None and not state.keep:
+            self.stop()
 
     def _note(
         self, layout: ClusterLayout, keep: bool, processes: tuple[ProcessId, ...]
@@ -206,7 +181,7 @@ class Instance:
             started_at=datetime.now(UTC),
             keep=keep,
         )
-        self._write(state)
+        last_run.write(self.folder, state)
         return state
 
     def _settled(self) -> BrokerState | None:
@@ -217,9 +192,7 @@ class Instance:
         """
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while (state := self.find()) is not None:
-            if missing(state):
-                return state
-            if describe_cluster(state.bootstrap_servers, timeout_s=1) is not None:
+            if missing(state) or describe_cluster(state.bootstrap_servers, timeout_s=1):
                 return state
             if time.monotonic() >= deadline:
                 raise BrokerError(
@@ -230,7 +203,7 @@ class Instance:
         return None
 
     def _check_size(self, nodes: int | None) -> None:
-        size = self.size()
+        size = last_run.size(self.folder)
         if nodes is not None and size is not None and nodes != size:
             raise BrokerError(
                 f"the broker in {self.folder} has {size} node{'s' if size > 1 else ''}, not "
@@ -253,7 +226,7 @@ class Instance:
             )
         if keep and not state.keep:
             state = replace(state, keep=True)
-            self._write(state)
+            last_run.write(self.folder, state)
         running = launch.Running(state.processes, {})
         gone = missing(state)
         if gone:
@@ -277,9 +250,10 @@ class Instance:
         layout = ClusterLayout(self.folder, state.nodes)
 
         def note(processes: tuple[ProcessId, ...]) -> None:
-            self._write(replace(state, processes=processes))
+            last_run.write(self.folder, replace(state, processes=processes))
 
-        launch.relaunch(layout, running, indexes, jars, guarded, note, wait=wait)
+        flags = aot.flags(jars)
+        launch.relaunch(layout, running, indexes, jars, guarded, note, flags, wait=wait)
         return replace(state, processes=running.processes)
 
     def _launch(
@@ -292,15 +266,13 @@ class Instance:
             layout = ClusterLayout(self.folder, tuple(chosen))
             try:
                 note = partial(self._note, layout, keep)
-                running = launch.launch(layout, jars, guarded, note)
+                running = launch.launch(layout, jars, guarded, note, aot.flags(jars))
+                training.start_in_background(jars, running.processes)
                 return note(running.processes), running
             except launch.PortTaken:
                 remembered = ()
                 if port is not None or attempt == START_ATTEMPTS_MAX:
                     raise
-        raise AssertionError("unreachable")
-
-
-def missing(state: BrokerState) -> tuple[int, ...]:
-    """The nodes of a started cluster, by their index, whose processes are gone."""
-    return tuple(index for index, one in enumerate(state.processes) if not process.is_alive(one))
+            except aot.CacheCrash as crash:
+                aot.distrust(jars, str(crash))
+        raise BrokerError(f"Kafka did not start in {START_ATTEMPTS_MAX} attempts: run again")

@@ -24,8 +24,14 @@ _COMMON = (
     "--sun-misc-unsafe-memory-access=allow",
     "-Djava.awt.headless=true",
 )
+BROKER_FLAGS = (
+    f"-Xms{HEAP_MB // 3}m",
+    f"-Xmx{HEAP_MB}m",
+    "-XX:+UseG1GC",  # producer-perf-test 168 k/s; Parallel 130, Serial 111
+    *_COMMON,
+)
 # A command that lives for a second: no second compiler, no collector threads.
-_SHORT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto")
+_SHORT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def java_path() -> Path:
@@ -50,28 +56,39 @@ def class_path(jars: Path) -> str:
     return os.pathsep.join(str(path) for path in sorted(jars.glob("*.jar")))
 
 
-def broker_command(jars: Path, properties: Path, logs: Path, scratch: Path) -> list[str]:
-    """The argv of one broker process. `scratch` takes the native libraries it unpacks."""
-    return [
-        str(java_path()),
-        f"-Xms{HEAP_MB // 3}m",
-        f"-Xmx{HEAP_MB}m",
-        "-XX:+UseG1GC",  # producer-perf-test 168 k/s; Parallel 130, Serial 111
-        *_COMMON,
-        f"-XX:ErrorFile={logs / 'crash.log'}",
-        f"-Djava.io.tmpdir={scratch}",
-        f"-Dkafka.logs.dir={logs}",
-        f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
-        "-cp",
-        class_path(jars),
+def class_command(jars: Path, flags: Sequence[str], *args: str) -> list[str]:
+    """The argv of the broker's JVM, class path and all, for something else than the broker."""
+    return [str(java_path()), *BROKER_FLAGS, *flags, "-cp", class_path(jars), *args]
+
+
+def broker_command(
+    jars: Path, properties: Path, logs: Path, scratch: Path, flags: Sequence[str] = ()
+) -> list[str]:
+    """The argv of one broker process. `scratch` takes the native libraries it unpacks.
+
+    `flags` are further ones for the JVM: those of the AOT cache (`aot.py`).
+    """
+    return class_command(
+        jars,
+        [
+            *flags,
+            f"-XX:ErrorFile={logs / 'crash.log'}",
+            f"-Djava.io.tmpdir={scratch}",
+            f"-Dkafka.logs.dir={logs}",
+            f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+        ],
         "kafka.Kafka",
         str(properties),
-    ]
+    )
 
 
-def short_command(jars: Path, main_class: str, *args: str) -> list[str]:
-    """The argv of a Kafka command that soon ends, such as `kafka.tools.StorageTool`."""
-    return [str(java_path()), *_SHORT, *_COMMON, "-cp", class_path(jars), main_class, *args]
+def short_command(jars: Path, main_class: str, *args: str, flags: Sequence[str] = ()) -> list[str]:
+    """The argv of a Kafka command that soon ends, such as `kafka.tools.StorageTool`.
+
+    It can use the broker's AOT cache, too: `flags` as of `broker_command`.
+    """
+    java = [str(java_path()), *_SHORT, *_COMMON, *flags]
+    return [*java, "-cp", class_path(jars), main_class, *args]
 
 
 def tool_command(

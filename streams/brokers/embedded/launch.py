@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.brokers.embedded import java, ports, process
+from streams.brokers.embedded.aot import CacheCrash, uses_cache
 from streams.brokers.embedded.diagnosis import explain_death, is_port_taken
 from streams.brokers.embedded.node import ClusterLayout, Node, render_properties
 from streams.brokers.embedded.state import ProcessId
@@ -28,6 +29,7 @@ from streams.errors import BrokerError
 
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_MINORITY_S = 5.0
 LAST_WORDS_MAX = 200
 _POLL_S = 0.05
 
@@ -50,11 +52,13 @@ class Guarded:
 class Running:
     """The started processes, one per node and in the nodes' order, and the guards that hold them.
 
-    `guards` is by a node's index; a broker that outlives us has none.
+    `guards` is by a node's index; a broker that outlives us has none. `flags` are the JVM flags
+    beyond the usual that the last start was given.
     """
 
     processes: tuple[ProcessId, ...]
     guards: dict[int, subprocess.Popen[bytes]]
+    flags: tuple[str, ...] = ()
 
     def stop(self, *, discard: bool = False) -> bool:
         """Stop all, wait until all are gone. False if one had to be killed.
@@ -63,7 +67,9 @@ class Running:
         """
         if discard:
             process.kill(self.processes, timeout_s=STOP_TIMEOUT_S)
-        clean = process.terminate(self.processes, timeout_s=STOP_TIMEOUT_S)
+        clean = process.terminate(
+            self.processes, timeout_s=STOP_TIMEOUT_S, rest_s=STOP_TIMEOUT_MINORITY_S
+        )
         for one in self.processes:
             process.reap(one)
         for guard in self.guards.values():
@@ -73,20 +79,28 @@ class Running:
 
     def end(self, index: int) -> None:
         """End one node, so that it can be started again; its folder stays."""
-        process.terminate([self.processes[index]], timeout_s=STOP_TIMEOUT_S)
+        one = [self.processes[index]]
+        process.terminate(one, timeout_s=STOP_TIMEOUT_S, rest_s=STOP_TIMEOUT_S)
         process.reap(self.processes[index])
         if (guard := self.guards.pop(index, None)) is not None:
             _end_guard(guard, b"keep")
 
 
 def launch(
-    layout: ClusterLayout, jars: Path, guarded: Guarded | None, on_spawned: Spawned
+    layout: ClusterLayout,
+    jars: Path,
+    guarded: Guarded | None,
+    on_spawned: Spawned,
+    flags: Sequence[str] = (),
 ) -> Running:
-    """Start every node of `layout` and return when the cluster answers (steps 1 to 4)."""
+    """Start every node of `layout` and return when the cluster answers (steps 1 to 4).
+
+    `flags` are further ones for the JVM (`aot.flags`).
+    """
     for node in layout.nodes:
         _prepare(layout, node)
-    format_data(layout, jars)
-    running = Running((), {})
+    format_data(layout, jars, flags if uses_cache(flags) else ())
+    running = Running((), {}, tuple(flags))
     log_starts = _log_sizes(layout)
     try:
         for index in range(len(layout.nodes)):
@@ -107,6 +121,7 @@ def relaunch(
     jars: Path,
     guarded: Guarded | None,
     on_spawned: Spawned,
+    flags: Sequence[str] = (),
     *,
     wait: bool = True,
 ) -> None:
@@ -116,6 +131,7 @@ def relaunch(
     With `wait` it returns when each started node answers and the cluster counts it in: that takes a
     majority of the nodes.
     """
+    running.flags = tuple(flags)
     for index in indexes:
         running.end(index)
         _prepare(layout, layout.nodes[index])
@@ -139,17 +155,26 @@ def _prepare(layout: ClusterLayout, node: Node) -> None:
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     for name in ("data", "logs", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    layout.crash_log(node).unlink(missing_ok=True)
     layout.console_log(node).write_bytes(b"")
     layout.properties(node).write_text(render_properties(layout, node), encoding="utf-8")
 
 
 def _start(
-    layout: ClusterLayout, index: int, jars: Path, guarded: Guarded | None, running: Running
+    layout: ClusterLayout,
+    index: int,
+    jars: Path,
+    guarded: Guarded | None,
+    running: Running,
 ) -> ProcessId:
     node = layout.nodes[index]
     folder, console = layout.node_folder(node), layout.console_log(node)
     command = java.broker_command(
-        jars, layout.properties(node), logs=folder / "logs", scratch=folder / "tmp"
+        jars,
+        layout.properties(node),
+        logs=folder / "logs",
+        scratch=folder / "tmp",
+        flags=running.flags,
     )
     if guarded is None:
         pid = process.spawn(command, console)
@@ -174,7 +199,10 @@ def _end_guard(guard: subprocess.Popen[bytes], last_word: bytes = b"") -> None:
 
 
 def _wait_ready(
-    layout: ClusterLayout, running: Running, indexes: Collection[int], log_starts: Sequence[int]
+    layout: ClusterLayout,
+    running: Running,
+    indexes: Collection[int],
+    log_starts: Sequence[int],
 ) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
     started = {layout.nodes[index].node_id for index in indexes}
@@ -182,7 +210,7 @@ def _wait_ready(
     while silent:
         for index in indexes:
             if not process.is_alive(running.processes[index]):
-                raise _death(layout, layout.nodes[index], log_starts[index])
+                raise _death(layout, layout.nodes[index], log_starts[index], running.flags)
         node = layout.nodes[silent[0]]
         if ports.accepts(node.port):
             info = describe_cluster(node.address, timeout_s=2)
@@ -197,10 +225,12 @@ def _wait_ready(
         time.sleep(_POLL_S)
 
 
-def _death(layout: ClusterLayout, node: Node, log_start: int) -> BrokerError:
+def _death(layout: ClusterLayout, node: Node, log_start: int, flags: Sequence[str]) -> BrokerError:
     log, console = layout.server_log(node), layout.console_log(node)
     lines = [*last_lines(console, LAST_WORDS_MAX), *last_lines(log, LAST_WORDS_MAX, log_start)]
     kind = PortTaken if is_port_taken(lines) else BrokerError
+    if uses_cache(flags) and layout.crash_log(node).exists():
+        kind = CacheCrash
     log = log if log.exists() else console
     return kind(explain_death(layout, node, lines, log, "start"))
 

@@ -54,6 +54,10 @@ class ClusterLayout:
         """Where its JVM writes what never reaches the log: its own last words."""
         return self.node_folder(node) / "logs" / "console.log"
 
+    def crash_log(self, node: Node) -> Path:
+        """What its JVM writes only when it crashes itself."""
+        return self.node_folder(node) / "logs" / "crash.log"
+
 
 def render_properties(layout: ClusterLayout, node: Node) -> str:
     """The text of `node`'s `server.properties`."""

@@ -52,22 +52,26 @@ def is_alive(process: ProcessId) -> bool:
     return identify(process.pid) == process
 
 
-def terminate(processes: Sequence[ProcessId], *, timeout_s: float) -> bool:
+def terminate(processes: Sequence[ProcessId], *, timeout_s: float, rest_s: float) -> bool:
     """SIGTERM to all, then wait until all are gone. False if one had to be killed at the end.
 
-    One that SIGSTOP holds is let go on, or it could not end.
+    Once most are gone, the others have `rest_s` left: a node of Kafka cannot end in order without a
+    majority of its cluster. One that SIGSTOP holds is let go on, or it could not end at all.
     """
     deadline = time.monotonic() + timeout_s
     for process in processes:
         _signal(process, signal.SIGTERM)
         _signal(process, signal.SIGCONT)
-    clean = True
-    for process in processes:
-        if not wait_gone(process, deadline - time.monotonic()):
-            clean = False
-            _signal(process, signal.SIGKILL)
-            wait_gone(process, timeout_s)
-    return clean
+    most_gone = False
+    while (left := [process for process in processes if is_alive(process)]) and (
+        time.monotonic() < deadline
+    ):
+        if not most_gone and 0 < 2 * len(left) < len(processes):
+            most_gone = True
+            deadline = min(deadline, time.monotonic() + rest_s)
+        time.sleep(_POLL_S)
+    kill(left, timeout_s=timeout_s)
+    return not left
 
 
 def kill(processes: Sequence[ProcessId], *, timeout_s: float) -> None:

@@ -10,10 +10,11 @@ import base64
 import re
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from streams.brokers.embedded import java
+from streams.brokers.embedded.aot import CacheCrash, uses_cache
 from streams.brokers.embedded.diagnosis import explain_death
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.errors import BrokerError
@@ -22,7 +23,7 @@ FORMAT_TIMEOUT_S = 60.0
 _CLUSTER_ID = re.compile(r"^cluster\.id=(.+)$", re.MULTILINE)
 
 
-def format_data(layout: ClusterLayout, jars: Path) -> None:
+def format_data(layout: ClusterLayout, jars: Path, flags: Sequence[str]) -> None:
     """Prepare every node that is not. `BrokerError` with Kafka's own words if one refuses."""
     known: str | None = None
     fresh: list[Node] = []
@@ -35,7 +36,7 @@ def format_data(layout: ClusterLayout, jars: Path) -> None:
     if fresh:
         cluster_id = known or fresh_cluster_id(uuid.uuid4)
         for node in fresh:
-            _format(layout, node, jars, cluster_id)
+            _format(layout, node, jars, cluster_id, flags)
 
 
 def fresh_cluster_id(make: Callable[[], uuid.UUID]) -> str:
@@ -52,12 +53,15 @@ def _meta(layout: ClusterLayout, node: Node) -> Path:
     return layout.node_folder(node) / "data" / "meta.properties"
 
 
-def _format(layout: ClusterLayout, node: Node, jars: Path, cluster_id: str) -> None:
+def _format(
+    layout: ClusterLayout, node: Node, jars: Path, cluster_id: str, flags: Sequence[str]
+) -> None:
     command = java.short_command(
         jars,
         "kafka.tools.StorageTool",
         *("format", "--cluster-id", cluster_id, "--ignore-formatted"),
         *("--config", str(layout.properties(node))),
+        flags=[*flags, f"-XX:ErrorFile={layout.crash_log(node)}"],
     )
     try:
         done = subprocess.run(  # noqa: S603 (our own argv)
@@ -77,4 +81,6 @@ def _format(layout: ClusterLayout, node: Node, jars: Path, cluster_id: str) -> N
         log = layout.console_log(node)
         said = done.stdout + done.stderr
         log.write_text(said, encoding="utf-8")
-        raise BrokerError(explain_death(layout, node, said.splitlines(), log, "prepare its data"))
+        crashed = uses_cache(flags) and layout.crash_log(node).exists()
+        kind = CacheCrash if crashed else BrokerError
+        raise kind(explain_death(layout, node, said.splitlines(), log, "prepare its data"))
