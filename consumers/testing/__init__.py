@@ -1,5 +1,14 @@
-"""Testing: run your app's real worker on a log in memory, in virtual time. See docs/testing.md."""
+"""Testing: your apps' real workers on a log in memory, in virtual time. See docs/testing.md."""
 
-from consumers.testing.virtual_time import LoopClock, Stuck, run, virtual_time
+from consumers.testing.stage import MemoryStage, NotIdle
+from consumers.testing.virtual_time import LoopClock, Stuck, VirtualTimeLoop, run, virtual_time
 
-__all__ = ["LoopClock", "Stuck", "run", "virtual_time"]
+__all__ = [
+    "LoopClock",
+    "MemoryStage",
+    "NotIdle",
+    "Stuck",
+    "VirtualTimeLoop",
+    "run",
+    "virtual_time",
+]

@@ -112,14 +112,20 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class LoopClock:
-    """A `Clock` that shows the virtual time of the running loop."""
+    """A `Clock` that shows the running loop's time: virtual, or, on any other loop, the real one.
+
+    Virtual time begins at 2026-01-01T00:00:00Z unless told otherwise.
+    """
 
     def __init__(self, epoch_us: int = EPOCH_US) -> None:
         self._epoch_us = epoch_us
 
     def now_us(self) -> int:
-        """UTC microseconds since the epoch; the loop began at 2026-01-01T00:00:00Z."""
-        return self._epoch_us + round(asyncio.get_running_loop().time() * 1_000_000)
+        """UTC microseconds since the epoch."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop):
+            return self._epoch_us + round(loop.time() * 1_000_000)
+        return time.time_ns() // 1000
 
 
 def run(main: Coroutine[Any, Any, T], *, virtual_s_max: float = VIRTUAL_S_MAX) -> T:
