@@ -15,11 +15,13 @@ import structlog
 from consumers.journal.outcomes import Output
 from consumers.outbox import Outbox
 from consumers.streaming import AnswerStream
-from streams.answers import answered, failed
+from streams.answers import Answer, answered, failed
+from streams.client import TIMEOUT_S
 from streams.dead_letters import REDRIVEN, DeadLetter, redrive_headers, resolved
 from streams.envelope import ATTEMPT, SEQUENCE, Envelope
-from streams.errors import ConfigurationError, DecodeError, NonRetriable
+from streams.errors import DecodeError, NonRetriable
 from streams.record import Record
+from streams.requests import json_envelope
 
 EFFECT_BYTES_MAX: Final = 64 * 1024
 """The result of one effect as JSON, in bytes of UTF-8."""
@@ -255,16 +257,29 @@ class Context:
         later attempt supersedes. Raises as a publisher does.
         """
         self._check_running("sends")
-        send_now = self._outbox.send_now
-        if send_now is None:
-            raise ConfigurationError("this worker has no publisher of its own for send_now")
-        attempt, n = self.attempt, self._sent
+        at_once, attempt, n = self._outbox.at_once, self.attempt, self._sent
         self._sent += 1
         stamped = self._stamped(envelope, f"{self._name}:now:{attempt}", n)
         said = {"handler": self._name, ATTEMPT: str(attempt), SEQUENCE: str(n)}
         stamped = stamped.with_(headers={**stamped.headers, **said})
-        await send_now(stamped)
+        await at_once.send(stamped)
         return stamped
+
+    async def request(
+        self, to: str, payload: Envelope | Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
+    ) -> Answer:
+        """Ask another agent and wait for its answer, as this agent (S3.12).
+
+        It is sent at once, so that it can be answered while this record is handled; another attempt
+        asks again. Raises as `streams.client.Client.request` does, and `NonRetriable` for an agent
+        that would have to wait for itself.
+        """
+        self._check_running("asks")
+        if to == self.agent:
+            raise NonRetriable(f"{to} cannot ask itself: it handles one record at a time")
+        envelope = payload if isinstance(payload, Envelope) else json_envelope(payload)
+        asked = envelope.with_(sender=envelope.sender or self.agent, causation_id=self.envelope.id)
+        return await self._outbox.at_once.request(to, asked, timeout_s)
 
     def stream(self) -> AnswerStream:
         """Answer the request that is being handled in pieces.

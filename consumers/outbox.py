@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from consumers.journal.outcomes import Output
 from streams import outgoing
+from streams.answers import Answer
 from streams.dead_letters import dead_letter_headers
 from streams.envelope import Envelope, Kind
+from streams.errors import ConfigurationError
 from streams.identity import derived_id
 from streams.kafka.schema_topic import schema_record
 from streams.ports import Clock
@@ -21,14 +23,26 @@ from streams.topics.catalogue import dlq
 RECORD_BYTES_MAX: Final = 1_000_000
 """Largest output (key + value + headers) unless told otherwise, in bytes."""
 ACKNOWLEDGED: Final = "agentlog.message.Acknowledged"
-SendNow = Callable[[Envelope], Awaitable[Any]]
-"""Puts a stamped envelope on the log at once, outside of any transaction."""
+
+
+class AtOnce(Protocol):
+    """The way around the transaction."""
+
+    async def send(self, envelope: Envelope) -> None:
+        """Put a stamped envelope on the log."""
+        ...
+
+    async def request(
+        self, to: str, payload: Envelope | Mapping[str, Any], timeout_s: float
+    ) -> Answer:
+        """Ask an agent, and wait for its answer."""
+        ...
 
 
 class Outbox:
     """Turns a handler's envelopes into records: what all contexts of one worker share.
 
-    `send_now` is the way around the transaction; a worker without one refuses `ctx.send_now`.
+    A worker without a way around the transaction refuses what would take it.
     """
 
     def __init__(
@@ -40,7 +54,7 @@ class Outbox:
         app_name: str,
         writer: str | None = None,
         record_bytes_max: int = RECORD_BYTES_MAX,
-        send_now: SendNow | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         self.codec = codec
         self.clock = clock
@@ -49,7 +63,7 @@ class Outbox:
         """The process run that writes: the audit tells groups' outputs apart by it."""
         self.types_used: set[str] = set()
         """Payload types of all envelopes so far: their schemas must be on the log with them."""
-        self.send_now = send_now
+        self._at_once = at_once
         self._dead_letters = {
             namespace.topic(name): namespace.topic(dlq(name))
             for name in TOPICS
@@ -103,6 +117,13 @@ class Outbox:
         """The record that announces a payload type's writer schema on the `schemas` topic."""
         key, value = schema_record(self.codec.catalogue.type(type_name).writer)
         return Output(self._namespace.topic(SCHEMAS), key, value, [])
+
+    @property
+    def at_once(self) -> AtOnce:
+        """The way around the transaction. Raises `ConfigurationError` if there is none."""
+        if self._at_once is None:
+            raise ConfigurationError("this worker has no publisher of its own to send at once")
+        return self._at_once
 
     def acknowledgement(self, record: Record, envelope: Envelope) -> list[Output]:
         """The notice to its sender that an envelope was handled (S3.9)."""

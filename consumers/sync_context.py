@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from consumers.context import Context, Failure
+from streams.answers import Answer
+from streams.client import TIMEOUT_S
 from streams.dead_letters import DeadLetter
 from streams.envelope import Envelope
 from streams.record import Record
@@ -98,6 +100,12 @@ class SyncContext:
     def resubmit(self, note: str = "") -> None:
         """As `Context.resubmit`."""
         self._on_loop(lambda: self._ctx.resubmit(note))
+
+    def request(
+        self, to: str, payload: Envelope | Mapping[str, Any], *, timeout_s: float = TIMEOUT_S
+    ) -> Answer:
+        """As `Context.request`."""
+        return self._on_loop(lambda: self._ctx.request(to, payload, timeout_s=timeout_s))
 
     def send_now(self, envelope: Envelope) -> Envelope:
         """As `Context.send_now`."""

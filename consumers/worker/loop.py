@@ -224,11 +224,8 @@ class WorkerLoop:
         task.add_done_callback(self._asides.discard)
 
     async def _report(self, request: Envelope) -> None:
-        send_now = self._outbox.send_now
-        if send_now is None:
-            return
         try:
-            await send_now(status_answer(request, self.status()))
+            await self._outbox.at_once.send(status_answer(request, self.status()))
         except AgentlogError as error:
             _log.warning("status_unsent", error=str(error))
 

@@ -16,11 +16,13 @@ from consumers.worker.deliveries import KafkaDeliveries
 from consumers.worker.lanes import Gate
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.ports import Transactions
+from consumers.worker.sending import Sending
 from consumers.worker.source import KafkaSource
 from consumers.worker.status import client_id
 from consumers.worker.transactions import WATCHDOG_S, KafkaTransactions
-from streams.envelope import Envelope
+from streams.client import Client
 from streams.kafka.publisher import Publisher
+from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.ports import Clock, SystemClock
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -57,15 +59,8 @@ class Worker:
         self.run_id = run_id or new_run_id()
         self._servers = bootstrap_servers
         self._namespace = namespace
-        self._publisher = Publisher(
-            bootstrap_servers,
-            namespace,
-            codec,
-            sender=app.name,
-            clock=clock,
-            record_bytes_max=record_bytes_max,
-        )
-        self._sending: asyncio.Task[None] | None = None
+        self._record_bytes_max = record_bytes_max
+        self._sending = Sending(self._make_publisher, self._make_client)
         self._codec = codec
         self._outbox = Outbox(
             codec,
@@ -74,7 +69,7 @@ class Worker:
             app_name=app.name,
             writer=self.run_id,
             record_bytes_max=record_bytes_max,
-            send_now=self._send_now,
+            at_once=self._sending,
         )
         self.stubborn = 0
         """Handlers that did not end though the worker has: only the process's end ends them."""
@@ -126,9 +121,7 @@ class Worker:
         finally:
             self.stubborn = loop.stubborn
             await control.stop()
-            if self._sending is not None:
-                await asyncio.wait({self._sending})
-                await self._publisher.close()
+            await self._sending.close()
 
     def _transactions(self, source: KafkaSource) -> Transactions:
         if Delivery(self.app.delivery) is Delivery.AT_LEAST_ONCE:
@@ -137,11 +130,19 @@ class Worker:
             self._servers, self._namespace.transactional_id(self.app.name, self.run_id)
         )
 
-    async def _send_now(self, envelope: Envelope) -> None:
-        if self._sending is None:  # most apps never do
-            self._sending = asyncio.create_task(self._publisher.start())
-        await asyncio.shield(self._sending)
-        await self._publisher.publish(envelope)
+    def _make_publisher(self) -> Publisher:
+        return Publisher(
+            self._servers,
+            self._namespace,
+            self._codec,
+            sender=self.app.name,
+            record_bytes_max=self._record_bytes_max,
+        )
+
+    def _make_client(self) -> Client:
+        name = new_instance_name(self.app.name)
+        inbox = ReplyInbox(self._servers, self._namespace, self._codec, name)
+        return Client(self._make_publisher(), inbox)
 
 
 def gates_of(app: App) -> Gates:
