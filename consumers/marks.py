@@ -27,6 +27,7 @@ MARK_BYTES_MAX: Final = 4_096
 VERSION: Final = 1
 
 _CLEAN: Final = 1
+_NUMBER_MAX: Final = (1 << 63) - 1
 _RUNS_BYTES_MAX: Final = MARK_BYTES_MAX // 4 * 3 - 64
 """What base64 leaves for the runs, less the fields before them (at most six varints)."""
 
@@ -49,7 +50,9 @@ class Mark(msgspec.Struct, frozen=True):
     """How often it was started without an end."""
 
     def encode(self) -> str:
-        """The metadata text. Raises `ValueError` if the intervals do not fit."""
+        """The metadata text. Raises `ValueError` if the intervals do not fit, and for numbers that
+        no position is.
+        """
         body = bytearray((VERSION,))
         _put(body, _CLEAN if self.clean else 0)
         _put(body, self.position)
@@ -72,7 +75,7 @@ class Mark(msgspec.Struct, frozen=True):
             flags, own, takeovers, suspect, starts = numbers[:5]
             if own != position or flags > _CLEAN:
                 return cls(position)
-            return cls(
+            mark = cls(
                 position,
                 tuple(_intervals(position, numbers[5:])),
                 bool(flags & _CLEAN),
@@ -80,6 +83,8 @@ class Mark(msgspec.Struct, frozen=True):
                 suspect - 1 if suspect else None,
                 starts,
             )
+            # Only what we could have written: the next commit must be able to carry it on.
+            return mark if mark.encode() == text else cls(position)
         except (ValueError, binascii.Error):
             return cls(position)
 
@@ -125,8 +130,8 @@ def _intervals(position: int, runs: Sequence[int]) -> list[Interval]:
 
 def _put(body: bytearray, number: int) -> None:
     """Append an unsigned LEB128 varint."""
-    if number < 0:
-        raise ValueError(f"{number} is negative")
+    if not 0 <= number <= _NUMBER_MAX:
+        raise ValueError(f"{number} is no number of a mark")
     while number > 0x7F:
         body.append(number & 0x7F | 0x80)
         number >>= 7

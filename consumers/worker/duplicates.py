@@ -37,11 +37,9 @@ class RecentRecords:
             self._turn(position)
         if identity in self._current:
             return True
-        for part in self._earlier:
-            if identity in part:
-                return True
+        # What repeats is remembered from now on, not from when it was there first.
         self._current.add(identity)
-        return False
+        return any(identity in part for part in self._earlier)
 
     def _turn(self, position: int) -> None:
         """Begin a new quarter; a jump over several leaves their places empty."""

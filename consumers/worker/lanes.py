@@ -209,12 +209,12 @@ class KeyLanes(Generic[E]):
 
     def _pass(self, gates: tuple[Gate, ...], ranked: Ranked) -> bool:
         """Go through all gates, or wait at the first that is full."""
-        for index, gate in enumerate(gates):
+        for gate in gates:
             if gate.inside >= gate.limit:
                 heappush(gate.waiting, ranked)
                 self._crowded.add(gate)
-                # The gates before it have room that this one does not use.
-                self._admit(gates[:index])
+                # The others may have room that this lane does not use now.
+                self._admit(gates)
                 return False
         for gate in gates:
             gate.inside += 1

@@ -3,9 +3,10 @@
 Rules
 -----
 1. Positions are admitted in increasing order and finish in any order.
-2. A finished position covers itself and the invisible ones right before it (transaction markers,
-   aborted and compacted records are never admitted). So what is finished joins to intervals that
-   do not break at every marker.
+2. A finished position covers itself and all back to the one that was admitted before it: what lies
+   between is invisible (transaction markers, aborted and compacted records are never admitted) or
+   was finished under an earlier owner. So what is finished joins to intervals that do not break at
+   every marker.
 3. The prefix is the position below which everything is covered. Where nothing is unfinished it is
    as far as the consumer has read, past invisible positions at the tail too.
 4. A commit takes what has finished, wherever it lies: the prefix becomes the committed position,
@@ -67,6 +68,8 @@ class PartitionTracker(Generic[R]):
         """The position that will be read next."""
         self.unfinished = 0
         """Admitted positions that have not finished."""
+        self._admitted_to = start
+        """Right behind the position that was admitted last."""
         self._finished: list[Finished[R]] = []
         self._before = tuple(beyond)
 
@@ -85,9 +88,8 @@ class PartitionTracker(Generic[R]):
 
         None if an earlier owner finished it. Raises `ValueError` if it was admitted before.
         """
-        floor = self.read_to
-        if position < floor:
-            raise ValueError(f"position {position} arrived after {floor - 1}")
+        if position < self.read_to:
+            raise ValueError(f"position {position} arrived after {self.read_to - 1}")
         self.read_to = position + 1
         if self._before:
             if _covers(self._before, position):
@@ -95,6 +97,7 @@ class PartitionTracker(Generic[R]):
             if position >= self._before[-1][1]:
                 self._before = ()
         self.unfinished += 1
+        floor, self._admitted_to = self._admitted_to, position + 1
         return floor
 
     def pass_to(self, position: int) -> None:
