@@ -23,6 +23,9 @@ from streams.record import Record
 from streams.schemas import Catalogue, Codec
 from streams.topics import EVENTS, SCHEMAS, TASKS, TOPICS, Namespace, dlq
 
+pytestmark = pytest.mark.timeout(300)
+"""One story is a dozen processes; on two busy cores each takes seconds to start."""
+
 CODEC: Final = Codec(Catalogue.load())
 NEEDED: Final = {name: TOPICS[name] for name in (TASKS, EVENTS, SCHEMAS, *map(dlq, SOURCES))}
 COMMAND: Final = (sys.executable, "-c", "from consumers.cli import main; main()", "dlq")
