@@ -26,7 +26,7 @@ from streams.errors import BrokerError
 from streams.kafka.admin import TopicAdmin
 from streams.topics import TOPICS, Namespace
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -252,8 +252,12 @@ class Instance:
         def note(processes: tuple[ProcessId, ...]) -> None:
             last_run.write(self.folder, replace(state, processes=processes))
 
-        flags = aot.flags(jars)
-        launch.relaunch(layout, running, indexes, jars, guarded, note, flags, wait=wait)
+        relaunch = partial(launch.relaunch, layout, running, indexes, jars, guarded, note)
+        try:
+            relaunch(aot.flags(jars), wait=wait)
+        except aot.CacheCrash as crash:
+            aot.distrust(jars, str(crash))
+            relaunch(wait=wait)
         return replace(state, processes=running.processes)
 
     def _launch(

@@ -27,7 +27,7 @@ from streams.brokers.embedded.storage import format_data
 from streams.brokers.probe import describe_cluster
 from streams.errors import BrokerError
 
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 180.0  # three nodes take 90 s where ten programs want each core
 STOP_TIMEOUT_S = 30.0
 STOP_TIMEOUT_MINORITY_S = 5.0
 LAST_WORDS_MAX = 200
