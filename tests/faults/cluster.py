@@ -20,12 +20,15 @@ from confluent_kafka.admin import AdminClient
 from streams.brokers.embedded import EmbeddedKafka
 from streams.brokers.embedded.process import wait_gone
 from streams.brokers.embedded.state import ProcessId
+from streams.errors import BrokerError
 from streams.kafka.configs import ADMIN, SILENT
 
 NODES: Final = 3
 HEAL_S_MAX: Final = 120.0
 """How long all replicas may take to be in sync again, all nodes being up."""
 END_S_MAX: Final = 60.0
+STARTS_MAX: Final = 3
+"""Tries to bring a node back before its fault counts as broken off."""
 ASK_S: Final = 20.0
 POLL_S: Final = 0.25
 
@@ -94,8 +97,14 @@ class Cluster:
             raise RuntimeError(f"node {node} did not end within {END_S_MAX:g} s of SIGTERM")
 
     async def restart(self, node: int) -> None:
-        """Start a node that is gone, with its data and its port."""
-        await asyncio.to_thread(self._kafka.restart_node, node)
+        """Start a node that is gone, with its data and its port; more than once if it must be."""
+        for attempt in range(1, STARTS_MAX + 1):
+            try:
+                await asyncio.to_thread(self._kafka.restart_node, node)
+                break
+            except BrokerError:
+                if attempt == STARTS_MAX:
+                    raise
         self._away.discard(node)
 
     # --- what mends it -----------------------------------------------------------------------

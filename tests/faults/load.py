@@ -22,6 +22,7 @@ from streams.topics import TASKS, Namespace
 from tests.faults.pipeline import ASSIGN
 from tests.faults.record_kinds import BROKEN, PLAIN, broken
 
+KEYS: Final = 256
 TASK_ID: Final = "task_id"
 """Kafka header that names a task whose value nobody can read."""
 FLUSH_S: Final = 120.0
@@ -42,7 +43,7 @@ class Load(msgspec.Struct, frozen=True):
     """So many records over so many keys; a few may be tasks of another type."""
 
     records: int
-    keys: int = 256
+    keys: int = KEYS
     first: int = 0
     """Index of its first record."""
     special: dict[int, str] = {}

@@ -40,7 +40,7 @@ if _starts is not None:
 pipeline = App(
     GROUP, topics=("tasks",), drain_s_max=3, retry=RetryPolicy(wait_ms=100, wait_ms_max=1_000)
 )
-wide = App(GROUP, topics=("tasks",), drain_s_max=3, in_flight_max=60_000)
+wide = App(GROUP, topics=("tasks",), drain_s_max=3, in_flight_max=60_000, running_max=200)
 
 
 def count_start(hop: int) -> None:

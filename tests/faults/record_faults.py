@@ -9,6 +9,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumers.marks import MARK_BYTES_MAX
 from streams.kafka.configs import SILENT
+from streams.topics import TASKS, TOPICS
+from streams.topics.partitioning import partition_for
+from tests.faults.load import KEYS, Load, key_of
 from tests.faults.record_kinds import (
     DEAD_LETTERS,
     FLAKY,
@@ -23,8 +26,8 @@ from tests.faults.stage import DidNotHappen, Stage
 
 BAD_EACH: Final = 20
 KILLERS: Final = 2
-KILLERS_S_MAX: Final = 220.0
-"""Each kills its process five times, and each time its session (6 s) has to end."""
+KILLERS_S_MAX: Final = 300.0
+"""Each kills its process five times and more, and each time its session (6 s) has to end."""
 FULL: Final = 0.85
 """A mark with so much of what Kafka keeps counts as full: what comes next may no longer fit."""
 
@@ -40,11 +43,16 @@ def killers(records: int) -> dict[int, str]:
 
 
 def comb(records: int) -> dict[int, str]:
-    """Every other key is slow once, at a fifth of the load: what is finished beyond it has as many
-    gaps as can be.
+    """Every other key of each partition is slow once, at a tenth of the load: what is finished
+    beyond it has as many gaps as can be.
     """
-    first = records // 5 // 256 * 256
-    return {first + key: SLOW for key in range(0, 256, 2)}
+    first = records // 10 // KEYS * KEYS
+    load = Load(records)
+    by_partition: dict[int, list[int]] = {}
+    for index in range(first, first + KEYS):
+        key = key_of(load.task_id(index)).encode()
+        by_partition.setdefault(partition_for(key, TOPICS[TASKS].partitions), []).append(index)
+    return {index: SLOW for indexes in by_partition.values() for index in indexes[::2]}
 
 
 async def dead_letters(stage: Stage) -> None:

@@ -46,7 +46,7 @@ SILENCE_S_MAX: Final = 90.0
 """Without a commit for so long, all nodes being up, what is left counts as stuck: transaction and
 session timeouts are over by then several times."""
 LIMIT_S: Final = 900.0
-FAULT_S_MAX: Final = 240.0
+FAULT_S_MAX: Final = 330.0
 PLACEMENT_TRIES_MAX: Final = 1000
 
 Status = Literal["passed", "failed", "did not happen", "not possible here"]
@@ -119,6 +119,17 @@ async def run_fault(
     else:
         row.notes["logs"] = str(folder)
     return row
+
+
+def broken_row(fault: Fault, error: Exception) -> Row:
+    """The row of a fault that ended in an error of the suite's own."""
+    return Row(
+        name=fault.name,
+        what=fault.what,
+        status="did not happen",
+        records=0,
+        notes={"error": f"{type(error).__name__}: {error}"},
+    )
 
 
 async def _run(fault: Fault, stage: Stage, began: float) -> Row:

@@ -89,6 +89,7 @@ FAULTS: Final = {
             during=record_faults.fill_marks,
             special=record_faults.comb,
             app=WIDE,
+            begins_at=0.05,
         ),
         Fault(
             name="producer_killed",
