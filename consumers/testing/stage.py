@@ -25,7 +25,8 @@ from consumers.app import App
 from consumers.journal import OUTCOMES_RECORDED, Ending, Outcome
 from consumers.journal.runs import decode_runs
 from consumers.testing.virtual_time import LoopClock, VirtualTimeLoop
-from consumers.worker.memory import MemoryWorker, Pace, at_once
+from consumers.worker.memory import MemoryWorker, Pace, at_once, memory_client
+from streams.client import Client
 from streams.envelope import Envelope
 from streams.errors import AgentlogError, ConfigurationError, DecodeError
 from streams.kafka.publisher import Published
@@ -76,6 +77,7 @@ class MemoryStage:
         self._seed = seed
         self._pace = pace
         self._started = 0
+        self._clients = 0
         self._running: dict[MemoryWorker, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._ticking: asyncio.Task[None] | None = None
 
@@ -151,26 +153,41 @@ class MemoryStage:
         """Put many on the log, in order."""
         return await self._publisher.publish_many(envelopes)
 
-    async def idle(self, within_s: float = IDLE_S_MAX) -> None:
-        """Wait until all that is on the apps' topics has an outcome, and is committed.
+    def client(self, sender: str = "test") -> Client:
+        """A client that asks agents and awaits their answers; use it with `async with`."""
+        self._clients += 1
+        return memory_client(
+            self.log,
+            self.namespace,
+            self.codec,
+            sender=sender,
+            instance=f"{sender}-{self._clients}",
+            seed=self._seed - self._clients,
+        )
 
-        That includes what handlers published meanwhile, and retries to their end. Raises `NotIdle`
-        after `within_s` seconds (virtual ones cost nothing), and what ended a worker.
+    async def idle(self, within_s: float = IDLE_S_MAX) -> None:
+        """Wait until all that is on the apps' topics has an outcome, is committed, and can be read.
+
+        That includes what handlers published meanwhile, and retries to their end; and that no
+        transaction is open, as one is that a crashed worker left. Raises `NotIdle` after
+        `within_s` seconds (virtual ones cost nothing), and what ended a worker.
         """
         changed = asyncio.Event()
         unwatch = self.log.watch(changed.set)
         try:
             async with asyncio.timeout(within_s):
-                while self.unfinished():
+                while self.unfinished() or self.log.unsettled:
                     await self._change(changed)
         except TimeoutError:
-            behind = "; ".join(
-                f"{group} has committed {source} up to {position} of {end}"
-                for group, source, position, end in self.unfinished()
-            )
-            raise NotIdle(f"after {within_s:g} s: {behind}") from None
+            raise NotIdle(f"after {within_s:g} s: {'; '.join(self._unsettled())}") from None
         finally:
             unwatch()
+
+    def _unsettled(self) -> list[str]:
+        return [
+            f"{group} has committed {source} up to {position} of {end}"
+            for group, source, position, end in self.unfinished()
+        ] + [f"a transaction is open on {source}" for source in self.log.unsettled]
 
     async def _change(self, changed: asyncio.Event) -> None:
         """Wait for a change of the log, or for the end of a worker, which is no good end."""

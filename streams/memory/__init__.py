@@ -8,6 +8,7 @@
 - faults      what may go wrong next; `failures` are the errors that Kafka would answer
 - reader      `LogReader` over it
 - publisher   envelopes onto it, as `streams.kafka.publisher` does on Kafka
+- replies     the reply inbox of a client
 - clock       a clock that its owner moves
 """
 
@@ -20,6 +21,7 @@ from streams.memory.positions import CommittedPosition
 from streams.memory.producers import Producer
 from streams.memory.publisher import MemoryPublisher
 from streams.memory.reader import MemoryLogReader
+from streams.memory.replies import MemoryReplyInbox
 
 __all__ = [
     "CallFailed",
@@ -32,5 +34,6 @@ __all__ = [
     "MemoryLog",
     "MemoryLogReader",
     "MemoryPublisher",
+    "MemoryReplyInbox",
     "Producer",
 ]

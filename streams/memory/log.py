@@ -88,6 +88,13 @@ class MemoryLog:
         """A topic's partitions; none if it does not exist."""
         return tuple(one.source for one in self._topics.get(topic, ()))
 
+    @property
+    def unsettled(self) -> list[Partition]:
+        """Partitions with records that an open transaction keeps from being read."""
+        return [
+            one.source for logs in self._topics.values() for one in logs if one.stable_end < one.end
+        ]
+
     def topic_id(self, topic: str) -> str:
         """What tells this topic from an earlier one of its name."""
         return self._topic_ids[topic]
@@ -108,7 +115,8 @@ class MemoryLog:
         Raises `CallFailed`: `UNKNOWN_TOPIC_OR_PARTITION`, `MESSAGE_TOO_LARGE`, `PRODUCER_FENCED`.
         """
         log = self._log(source)
-        self._fail(Fault.APPEND_REFUSED, Failure.TRANSACTION_ABORTABLE, f"append to {source}")
+        if producer is not None:
+            self._fail(Fault.APPEND_REFUSED, Failure.TRANSACTION_ABORTABLE, f"append to {source}")
         size = len(key or b"") + len(value or b"")
         size += sum(len(name.encode()) + len(content) for name, content in headers)
         if size > self._bytes_max[source.topic]:
@@ -164,10 +172,7 @@ class MemoryLog:
     def init_producer(self, transactional_id: str, *, timeout_ms: int = TIMEOUT_MS) -> Producer:
         """Take over a transactional id: its open transaction is aborted, its producer fenced."""
         self._fail(Fault.INIT_UNANSWERED, Failure.NO_ANSWER, f"init of {transactional_id}")
-        producer, left_open = self._producers.init(transactional_id, timeout_ms)
-        if left_open is not None:
-            self._end(transactional_id, left_open, commit=False)
-        return producer
+        return self._take_over(transactional_id, timeout_ms)
 
     def send_positions(
         self,
@@ -253,7 +258,8 @@ class MemoryLog:
         Raises `CallFailed` (`UNSTABLE_OFFSET_COMMIT`) if `stable` and an open transaction holds
         one: ask again when it has ended (H5).
         """
-        self._fail(Fault.COMMITTED_UNANSWERED, Failure.NO_ANSWER, f"positions of {group}")
+        if stable:
+            self._fail(Fault.COMMITTED_UNANSWERED, Failure.NO_ANSWER, f"positions of {group}")
         return self._of(group).committed(sources, stable=stable)
 
     def commit_positions(
@@ -320,9 +326,15 @@ class MemoryLog:
 
     def abort_left_open(self, transactional_id: str) -> None:
         """End what a process that is known to be dead left open; fences whoever uses its id."""
-        self.init_producer(transactional_id)
+        self._take_over(transactional_id, TIMEOUT_MS)
 
     # --- inside ------------------------------------------------------------------------------
+
+    def _take_over(self, transactional_id: str, timeout_ms: int) -> Producer:
+        producer, left_open = self._producers.init(transactional_id, timeout_ms)
+        if left_open is not None:
+            self._end(transactional_id, left_open, commit=False)
+        return producer
 
     def _take_and_end(self, producer: Producer, *, commit: bool) -> None:
         transaction = self._producers.take(producer)

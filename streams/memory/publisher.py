@@ -64,6 +64,12 @@ class MemoryPublisher:
     ) -> None:
         """Nothing is pending."""
 
+    async def start(self) -> None:
+        """There is nobody to connect to."""
+
+    async def close(self) -> None:
+        """Nothing is pending."""
+
     async def publish(self, envelope: Envelope) -> Published:
         """Put one envelope on the log; returns where it is.
 

@@ -6,6 +6,7 @@ on the log may be preceded by a `Pace`, for whoever wants calls to take time, or
 
 from consumers.worker.memory.deliveries import MemoryDeliveries
 from consumers.worker.memory.pace import Call, Pace, at_once
+from consumers.worker.memory.sending import memory_client
 from consumers.worker.memory.source import MemorySource
 from consumers.worker.memory.transactions import MemoryTransactions
 from consumers.worker.memory.worker import MemoryWorker
@@ -18,4 +19,5 @@ __all__ = [
     "MemoryWorker",
     "Pace",
     "at_once",
+    "memory_client",
 ]

@@ -14,11 +14,11 @@ from consumers.worker.loop import WorkerLoop
 from consumers.worker.memory.control import MemoryControl
 from consumers.worker.memory.deliveries import MemoryDeliveries
 from consumers.worker.memory.pace import Call, Pace, at_once
+from consumers.worker.memory.sending import MemorySending, memory_client
 from consumers.worker.memory.source import MemorySource
 from consumers.worker.memory.transactions import MemoryTransactions
 from consumers.worker.ports import Transactions
 from consumers.worker.worker import HELD_SHARE, REVOKE_MARGIN_S, gates_of
-from streams.envelope import Envelope
 from streams.memory import MemoryLog, MemoryPublisher
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -49,8 +49,14 @@ class MemoryWorker:
         self._inner_pace = pace
         self._crashed = False
         self._running: asyncio.Task[None] | None = None
-        self._publisher = MemoryPublisher(
-            log, namespace, codec, sender=app.name, record_bytes_max=record_bytes_max
+        self._sending = MemorySending(
+            MemoryPublisher(
+                log, namespace, codec, sender=app.name, record_bytes_max=record_bytes_max
+            ),
+            lambda: memory_client(
+                log, namespace, codec, sender=app.name, instance=run_id, seed=seed
+            ),
+            self._require_alive,
         )
         outbox = Outbox(
             codec,
@@ -59,7 +65,7 @@ class MemoryWorker:
             app_name=app.name,
             writer=run_id,
             record_bytes_max=record_bytes_max,
-            send_now=self._send_now,
+            at_once=self._sending,
         )
         window = Window(app.in_flight_max, app.in_flight_bytes_max)
         self._core = Core(
@@ -101,6 +107,7 @@ class MemoryWorker:
             await self._loop.run(stop)
         finally:
             await self._control.stop()
+            await self._sending.close()
 
     def crash(self) -> None:
         """Die as a killed process does, between two calls on the log: none follows.
@@ -117,10 +124,6 @@ class MemoryWorker:
         self._require_alive()
         await self._inner_pace(call)
         self._require_alive()
-
-    async def _send_now(self, envelope: Envelope) -> None:
-        self._require_alive()
-        await self._publisher.publish(envelope)
 
     def _require_alive(self) -> None:
         if self._crashed:  # nothing catches it, as nothing catches SIGKILL
