@@ -34,6 +34,7 @@ class Assignment:
         "clean",
         "count",
         "full",
+        "inherited",
         "live",
         "mark_due",
         "metadata",
@@ -62,7 +63,9 @@ class Assignment:
         *,
         careful_max: int,
         dedup_window: int,
+        before: Assignment | None = None,
     ) -> None:
+        """`before` is ours of the same partition, if this one is its reload."""
         self.token = token
         self.source = source
         self.metadata = metadata
@@ -86,6 +89,12 @@ class Assignment:
         self.suspect_at = None if mark.clean else mark.suspect
         """Position of the record that runs alone, or did when the last owner died."""
         self.starts = 0 if mark.clean else mark.starts
+        if before is not None:
+            # What the mark says more is of our own doing, and we live.
+            self.takeovers = min(self.takeovers, before.takeovers)
+            self.suspect_at, self.starts = before.inherited
+        self.inherited: tuple[int | None, int] = self.suspect_at, self.starts
+        """What earlier owners left to be suspected."""
         suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
         self.careful = careful_max if suspicious else 0
         """How many records are still to run one at a time."""

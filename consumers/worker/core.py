@@ -85,6 +85,8 @@ class Core:
         self._held_max = held_max
         self._by_token: dict[int, Assignment] = {}
         self._by_source: dict[Partition, Assignment] = {}
+        self._reloading: dict[Partition, Assignment] = {}
+        """Given up by ourselves, and expected back."""
         self._quarantine = Quarantine()
 
     @property
@@ -98,6 +100,7 @@ class Core:
         self, token: int, source: Partition, position: int, mark: str, metadata: Any
     ) -> None:
         """A partition became ours, from its committed position on, with that commit's mark."""
+        before = self._reloading.pop(source, None)
         self.give_up((source,))
         assignment = Assignment(
             token,
@@ -106,6 +109,7 @@ class Core:
             metadata,
             careful_max=self.lanes.running_max,
             dedup_window=self._dedup_window,
+            before=before,
         )
         self._by_token[token] = self._by_source[source] = assignment
         self._quarantine.add(assignment)
@@ -152,7 +156,9 @@ class Core:
         if assignment is None or assignment.stopping:
             return
         assignment.tracker.pass_to(position)
-        if assignment.careful and assignment.opened and not assignment.tracker.unfinished:
+        # Before anything has arrived, a position says nothing about what is still to come.
+        tried = assignment.careful < self.lanes.running_max
+        if assignment.careful and tried and not assignment.tracker.unfinished:
             # Whatever was in flight when its last owner died is finished.
             self._quarantine.drop(assignment)
             self._to_lanes(assignment)
@@ -166,6 +172,8 @@ class Core:
 
     def take(self) -> Delivery | None:
         """The next record to run; `finished` or `parked` must follow. None: nothing may, now."""
+        if self._quarantine.running:
+            return None
         if (suspicious := self._quarantine.next()) is not None:
             return None if self.lanes.running else self._quarantine.take(suspicious)
         delivery = self.lanes.take()
@@ -277,9 +285,10 @@ class Core:
 
     def unknown(self, parts: Iterable[CommitPart]) -> list[Partition]:
         """Nobody knows whether it happened: these partitions must be reloaded."""
-        sources = [part.assignment.source for part in parts if part.assignment.live]
-        self.give_up(sources)
-        return sources
+        gone = {part.assignment.source: part.assignment for part in parts if part.assignment.live}
+        self.give_up(gone)
+        self._reloading |= gone
+        return list(gone)
 
     def oldest(self) -> Record | None:
         """The record that has waited longest, for its key, for room or for another attempt."""
@@ -322,7 +331,11 @@ class Core:
 
     def give_up(self, sources: Iterable[Partition]) -> None:
         """These partitions are not ours any more: whatever was not committed is dropped."""
-        gone = [a for s in sources if (a := self._by_source.pop(s, None)) is not None]
+        gone = []
+        for source in sources:
+            self._reloading.pop(source, None)
+            if (assignment := self._by_source.pop(source, None)) is not None:
+                gone.append(assignment)
         if not gone:
             return
         for assignment in gone:

@@ -7,8 +7,8 @@ its partitions were never given up (`Mark.clean`). So:
    that moves the position sets the count back: what was in flight had not killed anybody.
 2. At `TAKEOVERS_MAX`, or if the last owner died while a record ran alone, the partition is careful:
    its next `running_max` records (so many may have run when an owner died) run one at a time, in
-   order, and nothing else runs in this process meanwhile. It ends early where the partition has no
-   more to read: what killed was on the log already.
+   order, and nothing else runs in this process meanwhile. It ends early where the partition, some
+   of them run, has no more to read: what killed was on the log already.
 3. Each start is committed before it. A record whose `STARTS_MAX` starts had no end is not started
    again: it has crashed, and is a dead letter.
 4. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
@@ -25,7 +25,8 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._careful: dict[Assignment, None] = {}  # in order, so that a run can be repeated
-        self._running = False
+        self.running = False
+        """Whether a record runs alone now, even if its partition has gone meanwhile."""
 
     @property
     def mark_due(self) -> bool:
@@ -51,12 +52,12 @@ class Quarantine:
         return None
 
     def take(self, assignment: Assignment) -> Delivery | None:
-        """Its record, once its start is committed. Call it while nothing else runs."""
-        if self._running or assignment.mark_due:
+        """Its record, once its start is committed. Call it while nothing at all runs."""
+        if assignment.mark_due:
             return None
         if assignment.suspect is None and not self._choose(assignment):
             return None
-        self._running = True
+        self.running = True
         assignment.running += 1
         return assignment.suspect
 
@@ -76,7 +77,7 @@ class Quarantine:
 
     def parked(self, assignment: Assignment) -> None:
         """The suspect failed and waits for another attempt."""
-        self._running = False
+        self.running = False
         assignment.waits = True
 
     def due(self, assignment: Assignment) -> None:
@@ -87,7 +88,7 @@ class Quarantine:
 
     def ended(self, assignment: Assignment) -> bool:
         """The suspect has ended. True if its partition has been careful for long enough."""
-        self._running = False
+        self.running = False
         assignment.suspect = assignment.suspect_at = None
         assignment.starts = 0
         assignment.careful -= 1

@@ -1,0 +1,270 @@
+"""H11: a record that kills its process is found, and is not run for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.marks import Mark
+from consumers.worker.assignment import STARTS_MAX, TAKEOVERS_MAX
+from tests.consumers.worker.test_core import OTHER, SOURCE, Fixture, record
+
+DEAD = Mark(0, clean=False)
+SUSPICIOUS = Mark(0, clean=False, takeovers=TAKEOVERS_MAX - 1)
+
+
+def suspicious(running_max: int = 100, count: int = 3) -> Fixture:
+    """A careful partition with some records, whose opening is committed."""
+    box = Fixture(running_max)
+    box.assign(1, mark=SUSPICIOUS)
+    box.deliver(1, *(record(n, b"k%d" % n) for n in range(count)))
+    return box
+
+
+def test_h11_each_owner_that_takes_over_from_a_dead_one_counts_it_before_it_dispatches() -> None:
+    """Three in a row that moved nothing make the partition careful; one in order does not count."""
+    box = Fixture()
+    box.assign(1)
+    for takeovers in (1, 2):
+        box = box.die()
+        box.assign(1)
+        box.deliver(1, record(0, b"a"), record(1, b"b"))
+        assert box.log[SOURCE] == Mark(0, clean=False, takeovers=takeovers)
+        assert (box.take(), box.take()) == (0, 1)  # not careful yet
+    box = box.die()
+    box.assign(1)
+    box.deliver(1, record(0, b"a"), record(1, b"b"))
+    assert box.log[SOURCE].takeovers == TAKEOVERS_MAX
+    assert box.take() is None
+
+
+def test_h11_progress_takes_the_count_back() -> None:
+    """Whatever was in flight has not killed this owner."""
+    box = Fixture()
+    box.assign(1, mark=Mark(0, clean=False, takeovers=1))
+    box.deliver(1, record(0, b"a"), record(1, b"b"), record(2, b"c"))
+    first, second = box.start(), box.start()
+    box.finish(second)
+    assert box.commit()[SOURCE].takeovers == 2  # the position stands
+    box.finish(first)
+    box.commit()
+    box.run()
+    assert box.commit()[SOURCE].takeovers == 0
+
+
+def test_h11_a_suspect_runs_alone_with_its_start_committed() -> None:
+    """In order, whatever the keys: its start, then it, then the next one's start."""
+    box = suspicious()
+    for position in range(3):
+        assert box.take() is None
+        assert box.core.mark_due
+        mark = box.commit()[SOURCE]
+        assert (mark.suspect, mark.starts) == (position, 1)
+        suspect = box.start()
+        assert (suspect.record.position, suspect.alone, suspect.crashed) == (position, True, False)
+        assert (box.take(), box.core.running()) == (None, 1)
+        box.finish(suspect)
+    assert box.take() is None
+    assert box.commit() == {SOURCE: Mark(3, clean=False, takeovers=TAKEOVERS_MAX)}
+    assert (box.window.count, box.window.size) == (0, 0)
+
+
+def test_h11_a_start_that_did_not_commit_is_no_start() -> None:
+    """After an abort it is committed again before the record runs."""
+    box = suspicious()
+    assert box.take() is None
+    parts = box.core.next_commit()
+    assert box.take() is None
+    box.core.aborted(parts)
+    assert box.take() is None
+    box.commit()
+    assert box.take() == 0
+
+
+def test_h11_nothing_else_runs_beside_a_suspect() -> None:
+    """Others finish first, and wait until it has ended; they need not wait for its partition."""
+    box = Fixture()
+    box.assign(2, OTHER)
+    box.deliver(2, record(0, b"a", OTHER), record(1, b"b", OTHER), record(2, b"a", OTHER))
+    first = box.start()
+    box.assign(1, mark=SUSPICIOUS, opened=False)
+    box.deliver(1, record(0))
+    second = box.start()  # a partition that is not open suspects nobody
+    box.commit()
+    assert box.take() is None
+    box.finish(first)
+    assert box.take() is None
+    box.finish(second)
+    assert box.take() is None
+    box.commit()
+    suspect = box.start()
+    assert (suspect.alone, box.take()) == (True, None)
+    box.finish(suspect)
+    assert box.start().assignment.source == OTHER
+
+
+def test_h11_a_suspect_that_outlives_its_assignment_still_has_no_company() -> None:
+    """Its partition was lost, it runs on: its key, and all others, wait for its end."""
+    box = suspicious(count=1)
+    box.assign(2, OTHER)
+    box.take()
+    box.commit()
+    suspect = box.start()
+    box.core.give_up([SOURCE])
+    box.assign(3, mark=Mark(0))
+    box.deliver(3, record(0, b"k0"))
+    box.deliver(2, record(0, b"o", OTHER))
+    assert box.take() is None
+    box.finish(suspect)
+    assert sorted(box.run()) == [0, 0]
+
+
+def test_h11_two_starts_without_an_end_and_a_record_has_crashed() -> None:
+    """It is not started a third time, and what comes after it is suspected in turn."""
+    box = Fixture()
+    box.log[SOURCE] = SUSPICIOUS
+    for starts in range(1, STARTS_MAX + 1):
+        box = box.die()
+        box.assign(1)
+        box.deliver(1, record(0, b"a"), record(1, b"b"))
+        assert box.take() is None
+        box.commit()
+        assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (0, starts)
+        assert not box.start().crashed
+    box = box.die()
+    box.assign(1)
+    box.deliver(1, record(0, b"a"), record(1, b"b"))
+    crashed = box.start()  # its end needs no start to be committed
+    assert (crashed.record.position, crashed.crashed, crashed.odd) == (0, True, True)
+    box.finish(crashed)
+    assert box.take() is None
+    box.commit()
+    assert (box.log[SOURCE].position, box.log[SOURCE].suspect, box.log[SOURCE].starts) == (1, 1, 1)
+    assert not box.start().crashed
+
+
+def test_h11_one_death_while_a_record_ran_alone_is_enough_to_be_careful() -> None:
+    """The count of owners may say less: it was the suspect, or its neighbour."""
+    box = Fixture()
+    box.assign(1, mark=Mark(4, clean=False, suspect=7, starts=1))
+    box.deliver(1, record(4), record(7))
+    assert box.take() is None
+    box.commit()
+    assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (4, 1)
+
+
+def test_h11_a_suspect_whose_handler_fails_has_not_crashed() -> None:
+    """A failure is an end: each further attempt counts as a first start."""
+    box = suspicious(count=2)
+    box.assign(2, OTHER)
+    box.take()
+    box.commit()
+    suspect = box.start()
+    for n in range(2 * STARTS_MAX):
+        box.core.parked(suspect)
+        box.deliver(2, record(n, b"o", OTHER))
+        other = box.start()
+        assert other.assignment.source == OTHER  # others go on
+        assert box.take() is None  # its own partition does not
+        assert box.core.due(suspect)
+        assert (box.take(), box.core.mark_due) == (None, True)
+        box.finish(other)
+        assert box.take() is None
+        box.commit()
+        assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (0, 1)
+        assert box.start() is suspect
+        assert not suspect.crashed
+
+
+def test_h11_careful_mode_ends_after_as_many_records_as_may_have_been_in_flight() -> None:
+    """So many ran side by side when owners died; from then on everything is as ever."""
+    box = suspicious(running_max=2, count=5)
+    for position in range(2):
+        assert box.take() is None
+        box.commit()
+        suspect = box.start()
+        assert suspect.record.position == position
+        box.finish(suspect)
+    third = box.start()
+    assert (third.record.position, third.alone, box.take(), box.core.mark_due) == (
+        2,
+        False,
+        3,
+        False,
+    )
+    assert box.commit()[SOURCE].takeovers == TAKEOVERS_MAX
+    box.finish(third)
+    box.commit()
+    box.run()
+    assert box.commit()[SOURCE].takeovers == 0
+
+
+def test_h11_careful_mode_ends_where_the_partition_has_no_more() -> None:
+    """What killed was on the log already. A position told before anything came says nothing."""
+    box = Fixture()
+    box.assign(1, mark=SUSPICIOUS)
+    box.core.read_to(1, 0)
+    box.deliver(1, record(0, b"a"))
+    box.core.read_to(1, 1)
+    assert box.take() is None
+    box.commit()
+    suspect = box.start()
+    assert suspect.alone
+    box.finish(suspect)
+    box.core.read_to(1, 1)
+    box.deliver(1, record(1, b"a"), record(2, b"b"))
+    assert (box.take(), box.take()) == (1, 2)
+
+
+def test_h11_a_careful_partition_that_is_left_in_order_leaves_no_suspect() -> None:
+    """It was stopped between the start and the run of one, or while it ran."""
+    for runs in (False, True):
+        box = suspicious()
+        assert box.take() is None
+        box.commit()
+        if runs:
+            suspect = box.start()
+        box.core.stop([SOURCE])
+        assert (box.take(), box.core.mark_due) == (None, False)
+        if runs:
+            box.finish(suspect)
+        box.core.leave([SOURCE])
+        mark = box.commit()[SOURCE]
+        assert (mark.clean, mark.suspect, mark.starts) == (True, None, 0)
+        box.core.give_up([SOURCE])
+        assert (box.window.count, box.window.size) == (0, 0)
+
+
+@pytest.mark.parametrize("unknown", ["a start that happened", "a start that did not", "an end"])
+def test_h07_an_unknown_outcome_is_nobodys_death(unknown: str) -> None:
+    """The partition is reloaded by who had it: neither owners nor starts are counted for that."""
+    box = Fixture()
+    box.log[SOURCE] = SUSPICIOUS
+    for token in range(1, 3 * STARTS_MAX):
+        box.assign(token)
+        assert box.log[SOURCE].takeovers == TAKEOVERS_MAX
+        box.deliver(token, record(0))
+        assert box.take() is None
+        parts = box.core.next_commit()
+        if unknown == "an end":
+            box.core.committed(parts)
+            box.log |= {part.commit.source: part.mark for part in parts}
+            suspect = box.start()
+            assert not suspect.crashed
+            box.finish(suspect)
+            parts = box.core.next_commit()
+        elif unknown == "a start that happened":
+            box.log |= {part.commit.source: part.mark for part in parts}
+        assert box.core.unknown(parts) == [SOURCE]
+    assert box.window.count == 0
+
+
+def test_h07_a_partition_that_was_another_owners_meanwhile_is_taken_over() -> None:
+    """It was lost before its reload came through: what the mark says counts in full."""
+    box = Fixture()
+    box.assign(1)
+    box.deliver(1, record(0))
+    box.run()
+    box.core.unknown(box.core.next_commit())
+    box.core.give_up([SOURCE])
+    box.assign(2, mark=DEAD)
+    assert box.log[SOURCE].takeovers == 1
