@@ -39,7 +39,7 @@ from tests.faults.stage import (
     Placement,
     Stage,
 )
-from tests.faults.starts import total_starts
+from tests.faults.starts import starts_of, total_starts
 from tests.faults.timeline import Figures, figures
 
 SILENCE_S_MAX: Final = 90.0
@@ -257,13 +257,17 @@ async def _stopping(stage: Stage) -> AsyncIterator[None]:
 
 
 async def _reach(stage: Stage, share: float) -> None:
-    """Wait until this share of all handling is committed (two hops per record)."""
+    """Wait until this share of all handling is committed (two hops per record), and every worker
+    has had a part in it: a fault of an idle one would prove nothing.
+    """
     wanted = share * 2 * stage.load.records
-    reached = await stage.progress.until(
-        lambda: stage.progress.done >= wanted, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S
-    )
-    if not reached:
-        raise RuntimeError(f"the workers do not work even before the fault: see {stage.folder}")
+
+    def reached() -> bool:
+        idle = any(not starts_of(stage.folder, one.pid) for one in stage.fleet.processes)
+        return stage.progress.done >= wanted and not idle
+
+    if not await stage.progress.until(reached, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S):
+        raise RuntimeError(f"not every worker works even before the fault: see {stage.folder}")
 
 
 async def _settle(stage: Stage) -> None:

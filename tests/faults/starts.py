@@ -43,6 +43,13 @@ class Starts:
         _COUNTERS.pack_into(self._map, 0, *self._counts)
 
 
+def starts_of(folder: Path, pid: int) -> int:
+    """Handler starts of one process."""
+    return sum(
+        sum(_COUNTERS.unpack(path.read_bytes())) for path in folder.glob(f"{pid}-*{_SUFFIX}")
+    )
+
+
 def total_starts(folder: Path) -> int:
     """Handler starts of all processes that counted in this folder, dead or alive."""
     return sum(
