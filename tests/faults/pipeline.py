@@ -21,7 +21,7 @@ from consumers.context import Context
 from consumers.retry import RetryPolicy
 from streams.envelope import Envelope
 from tests.faults import record_kinds
-from tests.faults.starts import Starts
+from tests.faults.starts import SPECIAL, Starts
 
 ASSIGN: Final = "agentlog.task.AssignTask"
 FINISHED: Final = "agentlog.task.TaskFinished"
@@ -44,7 +44,7 @@ wide = App(GROUP, topics=("tasks",), drain_s_max=3, in_flight_max=60_000, runnin
 
 
 def count_start(hop: int) -> None:
-    """A handler of this hop (from 0) begins."""
+    """A handler of this hop (from 0) begins, or one of a special task."""
     if _starts is not None:
         _starts.count(hop)
 
@@ -56,6 +56,7 @@ async def on_assign_task(ctx: Context, payload: Mapping[str, Any]) -> None:
     count_start(0)
     task = payload["task"]
     if task["type"] != record_kinds.PLAIN:
+        count_start(SPECIAL)
         await _misbehave(task["type"], ctx.attempt)
     for _ in range({record_kinds.FORGOTTEN: 0, record_kinds.TWICE: 2}.get(task["type"], 1)):
         await ctx.publish(

@@ -23,6 +23,7 @@ from tests.faults.record_kinds import (
     scattered,
 )
 from tests.faults.stage import DidNotHappen, Stage
+from tests.faults.starts import special_starts
 
 BAD_EACH: Final = 20
 KILLERS: Final = 2
@@ -67,7 +68,7 @@ async def dead_letters(stage: Stage) -> None:
         raise DidNotHappen(f"{found} dead letters, not {wanted}")
     stage.notes["dead letters"] = (
         f"{found} of {len(kinds)} special records ({', '.join(sorted(set(kinds)))}); "
-        f"{len(stage.fleet.deaths)} processes died of them"
+        f"started {special_starts(stage.folder)} times, {len(stage.fleet.deaths)} processes died"
     )
 
 

@@ -1,6 +1,6 @@
 """Handler starts, counted so that the count survives the process that counts.
 
-Every worker process maps a file of two counters, one per hop, into its memory. What it has
+Every worker process maps a file of counters, one per hop and one more, into its memory. What it has
 counted is the system's, not the process's: SIGKILL takes nothing of it.
 """
 
@@ -10,14 +10,17 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "AGENTLOG_FAULTS_FOLDER"
 """Environment variable: where the counters are kept. Nothing is counted without it."""
-HOPS: Final = 2
+SPECIAL: Final = 2
+"""The counter of tasks whose handling is a fault in itself; they count at the first hop too."""
 
-_COUNTERS: Final = struct.Struct(f"<{HOPS}Q")
+_HOPS: Final = 2
+_COUNTERS: Final = struct.Struct(f"<{_HOPS + 1}Q")
 _SUFFIX: Final = ".starts"
 
 
@@ -29,7 +32,7 @@ class Starts:
         path.write_bytes(bytes(_COUNTERS.size))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), _COUNTERS.size)
-        self._counts = [0] * HOPS
+        self._counts = [0] * (_HOPS + 1)
 
     @classmethod
     def of_environment(cls) -> Starts | None:
@@ -37,21 +40,29 @@ class Starts:
         folder = os.environ.get(FOLDER)
         return cls(Path(folder)) if folder else None
 
-    def count(self, hop: int) -> None:
-        """A handler of this hop (from 0) begins."""
-        self._counts[hop] += 1
+    def count(self, counter: int) -> None:
+        """A handler of this hop (from 0) begins, or one of a `SPECIAL` task."""
+        self._counts[counter] += 1
         _COUNTERS.pack_into(self._map, 0, *self._counts)
 
 
 def starts_of(folder: Path, pid: int) -> int:
     """Handler starts of one process."""
-    return sum(
-        sum(_COUNTERS.unpack(path.read_bytes())) for path in folder.glob(f"{pid}-*{_SUFFIX}")
-    )
+    return sum(sum(counts[:_HOPS]) for counts in _counted(folder, f"{pid}-*"))
 
 
 def total_starts(folder: Path) -> int:
     """Handler starts of all processes that counted in this folder, dead or alive."""
-    return sum(
-        sum(_COUNTERS.unpack(path.read_bytes())) for path in sorted(folder.glob(f"*{_SUFFIX}"))
-    )
+    return sum(sum(counts[:_HOPS]) for counts in _counted(folder, "*"))
+
+
+def special_starts(folder: Path) -> int:
+    """Of these, the starts on special tasks."""
+    return sum(counts[SPECIAL] for counts in _counted(folder, "*"))
+
+
+def _counted(folder: Path, names: str) -> Iterator[tuple[int, ...]]:
+    for path in folder.glob(f"{names}{_SUFFIX}"):
+        content = path.read_bytes()
+        if len(content) == _COUNTERS.size:  # else it is just being made
+            yield _COUNTERS.unpack(content)
