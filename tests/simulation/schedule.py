@@ -1,0 +1,278 @@
+"""Schedules: from a seed, all that is going to happen. Pure data; `world` performs it.
+
+A seed first draws how rough it is going to be, so that some runs are nearly calm and others are
+full of one kind of trouble: what happens together in one run matters more than how much there is.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import Final, Literal
+
+import msgspec
+
+from consumers.retry import RetryPolicy
+from streams.memory import Fault
+from tests.simulation.plans import TIMEOUT_MS, Odds, Plan, crashing, plan_for
+
+LOADS_MAX: Final = 30
+HORIZON_MS: Final = 6_000
+"""Until then things go wrong; what is late still comes within `LATE_MS` more."""
+LATE_MS: Final = 12_000
+
+
+class Kind(StrEnum):
+    """What a record of the load is."""
+
+    PLAIN = "plain"
+    DUPLICATE = "duplicate"
+    """Another record's envelope once more."""
+    EXPIRING = "expiring"
+    UNDECODABLE = "undecodable"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    NO_HANDLER = "no_handler"
+    IMPORT = "import"
+    REPLAY = "replay"
+    CRASHING = "crashing"
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """One record to publish."""
+
+    at_ms: int
+    subject: str
+    kind: Kind
+    key: str
+    priority: int = 3
+    ttl_ms: int = 0
+    of: str = ""
+    """Of a duplicate: whose."""
+
+
+class Foreign(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction of somebody else's, on one partition of the input."""
+
+    at_ms: int
+    hold_ms: int
+    loads: tuple[Load, ...]
+    commits: bool
+
+
+Action = Literal[
+    "crash", "expire", "deafen", "rebalance", "stop", "drain", "fault", "deliver", "cancel"
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is done to the world. `slot` is a worker's place, whoever fills it then."""
+
+    at_ms: int
+    action: Action
+    slot: int = 0
+    subject: str = ""
+    fault: str = ""
+    """Name of a `Fault`."""
+    times: int = 1
+    for_ms: int = 0
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the apps."""
+
+    in_flight_max: int
+    running_max: int
+    commit_linger_ms: int
+    dedup_window: int
+    drain_ms_max: int
+    retry: RetryPolicy
+    delivery: Literal["exactly_once", "at_least_once"]
+    timeout_ms: int | None
+    concurrency_max: int | None
+    handlers: tuple[str, ...]
+    """Of the first hop."""
+    mark_bytes_max: int
+    commit_bytes_max: int
+
+
+class Tempo(msgspec.Struct, frozen=True, kw_only=True):
+    """How calls of workers on the log go: shares from 0 to 1 of all calls."""
+
+    slow: float
+    slow_ms: tuple[int, ...]
+    dies: float
+    deaths_max: int
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    seed: int
+    partitions: int
+    two_groups: bool
+    """Whether each hop has a group of its own; else one group feeds itself."""
+    workers: int
+    """Places for workers of each group."""
+    bounds: Bounds
+    odds: Odds
+    tempo: Tempo
+    loads: tuple[Load, ...]
+    foreign: tuple[Foreign, ...]
+    events: tuple[Event, ...]
+
+    def plan(self, subject: str, handler: str) -> Plan:
+        """What a handler does with the record of this subject."""
+        timed = self.bounds.timeout_ms is not None
+        plan = plan_for(self.seed, subject, handler, self.odds, timed=timed)
+        if subject in self._crashing and handler == "a":
+            return crashing(plan, random.Random(f"{self.seed}/{subject}/crash"))
+        return plan
+
+    @property
+    def _crashing(self) -> frozenset[str]:
+        return frozenset(one.subject for one in self.loads if one.kind is Kind.CRASHING)
+
+
+def make_schedule(seed: int) -> Schedule:
+    """The schedule of a seed."""
+    rng = random.Random(seed)
+    rough = rng.choice((0.3, 1.0, 1.0, 2.0))
+    loads = _loads(rng)
+    return Schedule(
+        seed=seed,
+        partitions=rng.choice((1, 1, 2, 3, 4)),
+        two_groups=rng.random() < 0.4,
+        workers=rng.choice((1, 2, 2, 3, 4)),
+        bounds=_bounds(rng),
+        odds=Odds(
+            slow=rng.choice((0.0, 0.1)),
+            fast=rng.choice((0.0, 0.3, 1.0)),
+            failing=rng.choice((0.0, 0.2)),
+            poison=rng.choice((0.0, 0.0, 0.06)),
+            final=rng.choice((0.0, 0.0, 0.06)),
+            deaf=rng.choice((0.0, 0.0, 0.2)),
+            effect=rng.choice((0.0, 0.2)),
+        ),
+        tempo=Tempo(
+            slow=rng.choice((0.0, 0.05, 0.3)),
+            slow_ms=rng.choice(((1, 5, 30), (0, 50, 400), (10, 1_500, 12_000))),
+            dies=rng.choice((0.0, 0.0, 0.005, 0.02)),
+            deaths_max=rng.randint(1, 4),
+        ),
+        loads=loads,
+        foreign=_foreign(rng),
+        events=_events(rng, rough, loads),
+    )
+
+
+def _bounds(rng: random.Random) -> Bounds:
+    wait_ms = rng.choice((1, 20, 200))
+    return Bounds(
+        in_flight_max=rng.choice((2, 5, 20, 100)),
+        running_max=rng.choice((1, 2, 5, 20)),
+        commit_linger_ms=rng.choice((0, 1, 10, 60)),
+        dedup_window=rng.choice((0, 4, 20, 100)),
+        drain_ms_max=rng.choice((20, 500, 5_000)),
+        retry=RetryPolicy(
+            attempts_max=rng.choice((1, 2, 3, 5)),
+            wait_ms=wait_ms,
+            wait_ms_max=wait_ms * 8,
+            jitter=rng.choice((0.0, 0.5)),
+        ),
+        delivery="at_least_once" if rng.random() < 0.12 else "exactly_once",
+        timeout_ms=TIMEOUT_MS if rng.random() < 0.15 else None,
+        concurrency_max=rng.choice((None, None, None, 1, 2)),
+        handlers=("a", "b") if rng.random() < 0.25 else ("a",),
+        mark_bytes_max=rng.choice((3_008, 3_008, 4, 8)),
+        commit_bytes_max=rng.choice((16_000_000, 16_000_000, 400)),
+    )
+
+
+def _loads(rng: random.Random) -> tuple[Load, ...]:
+    keys = [f"k{n}" for n in range(rng.choice((1, 2, 3, 6)))]
+    odd = rng.choice((0.0, 0.15, 0.35))
+    crashing_left = rng.choice((0, 0, 0, 1, 2))
+    end_ms = rng.choice((0, 300, 2_500))
+    loads: list[Load] = []
+    for n in range(rng.randint(4, LOADS_MAX)):
+        kind = Kind.PLAIN
+        if rng.random() < odd:
+            kind = rng.choice(list(Kind))
+        if kind is Kind.CRASHING:
+            crashing_left -= 1
+            if crashing_left < 0:
+                kind = Kind.PLAIN
+        plain = [one for one in loads[-25:] if one.kind is Kind.PLAIN]
+        if kind is Kind.DUPLICATE and plain:
+            first = rng.choice(plain)
+            at_ms = max(first.at_ms, rng.randint(0, end_ms))
+            again = dict(at_ms=at_ms, subject=str(n), kind=kind, of=first.subject)
+            loads.append(msgspec.structs.replace(first, **again))
+            continue
+        loads.append(
+            Load(
+                at_ms=rng.randint(0, end_ms),
+                subject=str(n),
+                kind=Kind.PLAIN if kind is Kind.DUPLICATE else kind,
+                key=rng.choice(keys),
+                priority=rng.choice((3, 3, 3, 1, 5)),
+                ttl_ms=rng.choice((1, 100, 1_000)) if kind is Kind.EXPIRING else 0,
+            )
+        )
+    return tuple(sorted(loads, key=lambda load: load.at_ms))
+
+
+def _foreign(rng: random.Random) -> tuple[Foreign, ...]:
+    return tuple(
+        Foreign(
+            at_ms=rng.randint(0, 2_500),
+            hold_ms=rng.choice((0, 50, 1_000, 11_000)),
+            loads=tuple(
+                Load(at_ms=0, subject=f"f{n}-{m}", kind=Kind.PLAIN, key=f"k{rng.randrange(4)}")
+                for m in range(rng.randint(1, 3))
+            ),
+            commits=rng.random() < 0.4,
+        )
+        for n in range(rng.choice((0, 0, 1, 3)))
+    )
+
+
+_WEIGHTS: Final[dict[Action, int]] = {
+    "crash": 3,
+    "expire": 3,
+    "deafen": 3,
+    "rebalance": 3,
+    "stop": 1,
+    "drain": 1,
+    "fault": 6,
+    "cancel": 2,
+}
+
+
+def _events(rng: random.Random, rough: float, loads: tuple[Load, ...]) -> tuple[Event, ...]:
+    likely = rng.sample(list(_WEIGHTS), rng.randint(1, len(_WEIGHTS)))
+    weights = [_WEIGHTS[action] for action in likely]
+    horizon_ms = rng.choice((500, 2_000, HORIZON_MS))
+    events: list[Event] = []
+    for _ in range(round(rng.randint(0, 8) * rough)):
+        at_ms = rng.randint(0, horizon_ms)
+        action = rng.choices(likely, weights)[0]
+        fault = rng.choice(list(Fault)).name if action == "fault" else ""
+        events.append(
+            Event(
+                at_ms=at_ms,
+                action=action,
+                slot=rng.randrange(8),
+                subject=rng.choice(loads).subject if action == "cancel" else "",
+                fault=fault,
+                times=rng.choice((1, 1, 1, 2, 6)) if fault else 1,
+                for_ms=rng.choice((100, 1_500, 8_000)) if action == "deafen" else 0,
+            )
+        )
+        if action == "deafen" and rng.random() < 0.7:
+            # A zombie: out of the group, and the last to hear of it (H3, H4).
+            events.append(Event(at_ms=at_ms, action="expire", slot=events[-1].slot))
+        if fault == Fault.COMMIT_DELAYED.name:
+            late_ms = rng.choice((10, 500, LATE_MS))
+            events.append(Event(at_ms=at_ms + rng.randint(0, late_ms), action="deliver"))
+    return tuple(sorted(events, key=lambda event: event.at_ms))
