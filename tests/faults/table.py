@@ -68,7 +68,7 @@ FAULTS: Final = {
             what="partitions revoked, and a worker ended, under handlers that ignore cancellation",
             during=worker_faults.rebalance_the_deaf,
             special=worker_faults.deaf_records,
-            begins_at=0.2,
+            begins_at=0.02,
         ),
         Fault(
             name="bad_records",
