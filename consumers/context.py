@@ -68,6 +68,15 @@ class Failure(msgspec.Struct, frozen=True):
         """Class of the error."""
         return type(self.error).__name__
 
+    @property
+    def message(self) -> str:
+        """The error in words that can be written down, whatever it says of itself."""
+        try:
+            text = str(self.error)
+        except Exception as error:  # noqa: BLE001 - its own __str__ may raise anything
+            text = f"<{self.name}, which has no words: {type(error).__name__}>"
+        return text.encode("utf-8", "replace").decode()
+
 
 class Context:
     """One attempt of one handler on one record.

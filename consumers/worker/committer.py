@@ -93,9 +93,13 @@ class Committer:
                 await asyncio.sleep(self._settled_since + self._linger_s - loop.time())
             await self._commit(also_idle=idle)
 
-    async def commit_all(self, sources: Iterable[Partition]) -> None:
-        """Commit until nothing of these partitions is settled and not committed."""
+    async def leave(self, sources: Iterable[Partition]) -> None:
+        """Commit what is settled of these partitions, and that they are given up in order."""
         wanted = tuple(sources)
+        async with (
+            self._one_at_a_time
+        ):  # whether they are open is known when no commit is under way
+            self._core.leave(wanted)
         await self._commit(also_idle=True)
         while self._core.settled_of(wanted):
             await self._commit(also_idle=True)

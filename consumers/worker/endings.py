@@ -8,7 +8,10 @@ expired, skipped   nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
 
 from consumers.context import Failure
 from consumers.journal import Ending, Outcome, Output
@@ -16,10 +19,14 @@ from consumers.outbox import Outbox
 from consumers.worker.assignment import Delivery
 from consumers.worker.opening import Closed, Opened
 from streams.answers import failed
-from streams.envelope import Kind
+from streams.envelope import Envelope, Kind
+from streams.errors import EnvelopeError
+from streams.record import Record
 
 Outputs = Mapping[str, Sequence[Output]]
 """By handler's name."""
+
+_log: Final = structlog.get_logger("agentlog.worker")
 
 
 class Endings:
@@ -35,7 +42,7 @@ class Endings:
         envelope = opened.envelope
         found = _in_order(opened, outputs)
         if envelope.requires_ack and envelope.sender:
-            found += self._outbox.acknowledgement(delivery.record, envelope)
+            found += _told(delivery, self._outbox.acknowledgement, delivery.record, envelope)
         return found
 
     def closed(self, delivery: Delivery, closed: Closed) -> list[Output]:
@@ -58,7 +65,7 @@ class Endings:
         found += self._dead_letter(delivery, ending, names, failures[0].stack)
         if envelope.kind is Kind.REQUEST and envelope.reply_to:
             answer = failed(envelope, str(ending.reason), ending.detail)
-            found += self._outbox.answer(delivery.record, envelope, answer)
+            found += _told(delivery, self._outbox.answer, delivery.record, envelope, answer)
         return found
 
     def _dead_letter(
@@ -75,6 +82,17 @@ class Endings:
             failed_at_ms=self._outbox.clock.now_us() // 1000,
             context={"app": self._outbox.app_name, "run_id": self._run_id},
         )
+
+
+def _told(
+    delivery: Delivery, make: Callable[..., list[Output]], *values: Record | Envelope
+) -> list[Output]:
+    """What tells the sender; nothing if it named itself so that it cannot be told."""
+    try:
+        return make(*values)
+    except EnvelopeError as error:
+        _log.warning("sender_not_told", record=str(delivery.record), error=str(error))
+        return []
 
 
 def _in_order(opened: Opened, outputs: Outputs) -> list[Output]:

@@ -125,7 +125,7 @@ class Handling:
         """Until it returns, even if interrupted: until then its key is not free."""
         loop = asyncio.get_running_loop()
         call = functools.partial(
-            contextvars.copy_context().run, function, SyncContext(ctx, loop), payload
+            contextvars.copy_context().run, _call, function, SyncContext(ctx, loop), payload
         )
         running = loop.run_in_executor(self._executor, call)
         interrupted: asyncio.CancelledError | None = None
@@ -139,6 +139,13 @@ class Handling:
             running.exception()  # heard, so that nobody warns of it
             raise interrupted
         running.result()
+
+
+def _call(function: Any, ctx: SyncContext, payload: Mapping[str, Any]) -> None:
+    try:
+        function(ctx, payload)
+    except StopIteration as error:  # no future takes that: nobody would ever hear of the end
+        raise RuntimeError(f"{ctx.handler} raised StopIteration") from error
 
 
 async def _run_within(

@@ -270,8 +270,7 @@ class WorkerLoop:
             lambda delivery: delivery.assignment.source in wanted, "its partition is given up"
         )
         await self._drained(wanted, LATE_S_MAX)
-        self._core.leave(wanted)
-        await self._committer.commit_all(wanted)
+        await self._committer.leave(wanted)
 
     async def _drained(self, sources: Sequence[Partition], s_max: float) -> None:
         with contextlib.suppress(TimeoutError):

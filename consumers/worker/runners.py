@@ -210,11 +210,11 @@ class Runners:
             retry_ms=retry_ms,
             record=str(delivery.record),
             id=opened.envelope.id,
-            error=f"{worst.name}: {worst.error}",
+            error=f"{worst.name}: {worst.message}",
             stack=worst.stack,
         )
         if retry_ms is None:
-            ending = Ending(Outcome.DEAD_LETTERED, worst.name, str(worst.error))
+            ending = Ending(Outcome.DEAD_LETTERED, worst.name, worst.message)
             outputs = self._endings.failed(delivery, opened, done, failures, ending)
             self._finish(delivery, ending, opened.envelope.id, outputs, opened.delivery_ms)
         elif delivery.assignment.live and not delivery.assignment.stopping:
