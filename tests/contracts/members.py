@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from consumers.marks import Mark
 from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.memory import MemorySource, MemoryTransactions
-from consumers.worker.ports import Assigned, Source, Transactions
+from consumers.worker.ports import Assigned, Committed, Source, Transaction, Transactions
 from consumers.worker.source import KafkaSource
 from consumers.worker.transactions import KafkaTransactions
 from streams.kafka.configs import SILENT
@@ -142,6 +143,14 @@ def join(bench: Bench, *, count_max: int = 10_000, read_back: int = 0) -> Member
     bench.members.append(member)
     member.source.start(member)
     return member
+
+
+async def commit(bench: Bench, member: Member, marks: Mapping[Partition, Mark]) -> None:
+    """Commit positions of what the member has, in a transaction."""
+    transactions = bench.transactions("setup")
+    positions = [(member.assigned[one].metadata, {one: mark}) for one, mark in marks.items()]
+    assert await transactions.commit(Transaction([], positions)) is Committed.YES
+    await transactions.close()
 
 
 def partitions(bench: Bench) -> list[Partition]:
