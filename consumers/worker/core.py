@@ -121,7 +121,8 @@ class Core:
             self._release(len(records), sum(map(record_size, records)))
             return
         source, position, tracker = assignment.source, assignment.position, assignment.tracker
-        offer = self.lanes.offer if assignment.opened and not assignment.careful else None
+        held = not assignment.opened or self._quarantine.holds(assignment)
+        offer = None if held else self.lanes.offer
         gates, recent = self._gates, assignment.recent
         count = size = dropped = dropped_size = 0
         for record in records:
@@ -160,8 +161,7 @@ class Core:
         tried = assignment.careful < self.lanes.running_max
         if assignment.careful and tried and not assignment.tracker.unfinished:
             # Whatever was in flight when its last owner died is finished.
-            self._quarantine.drop(assignment)
-            self._to_lanes(assignment)
+            self._quarantine.close(assignment)
 
     @property
     def waiting(self) -> int:
@@ -194,8 +194,8 @@ class Core:
         assignment.running -= 1
         if not delivery.alone:
             self.lanes.finish(delivery)
-        elif self._quarantine.ended(assignment):
-            self._to_lanes(assignment)
+        else:
+            self._quarantine.ended(assignment)
         if settled is not None and assignment.live:
             assignment.tracker.finish(settled.position, delivery.floor, settled)
             if outputs_size := settled.outputs_size:
@@ -222,7 +222,7 @@ class Core:
 
     @property
     def mark_due(self) -> bool:
-        """Whether a record waits to run alone until its start is committed."""
+        """Whether records wait until the start of one, or the end of the last, is committed."""
         return self._quarantine.mark_due
 
     # --- commits -----------------------------------------------------------------------------
@@ -349,6 +349,7 @@ class Core:
     def _open(self, assignment: Assignment) -> None:
         assignment.opened = True
         if not assignment.careful:
+            self._quarantine.drop(assignment)
             self._to_lanes(assignment)
 
     def _to_lanes(self, assignment: Assignment) -> None:

@@ -9,8 +9,10 @@ its partitions were never given up (`Mark.clean`). So:
    its next `running_max` records (so many may have run when an owner died) run one at a time, in
    order, and nothing else runs in this process meanwhile. It ends early where the partition, some
    of them run, has no more to read: what killed was on the log already.
-3. Each start is committed before it. A record whose `STARTS_MAX` starts had no end is not started
-   again: it has crashed, and is a dead letter.
+3. Each start is committed before it, and with it the end of the record before; the end of the last
+   one is committed before others of its partition run, so that no record is blamed for the next.
+   One whose `STARTS_MAX` starts had no end is not started again: it has crashed, and is a dead
+   letter.
 4. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
    its own does not, for order's sake.
 """
@@ -38,6 +40,15 @@ class Quarantine:
         if assignment.careful:
             self._careful[assignment] = None
 
+    def holds(self, assignment: Assignment) -> bool:
+        """Whether its records may not enter their lanes yet."""
+        return assignment in self._careful
+
+    def close(self, assignment: Assignment) -> None:
+        """It has been careful for long enough: what follows waits for one more commit."""
+        assignment.careful = 0
+        assignment.mark_due = True
+
     def drop(self, assignment: Assignment) -> None:
         """It is careful no more, or not ours."""
         assignment.careful = 0
@@ -47,7 +58,11 @@ class Quarantine:
         """The partition whose record must run now, with nothing beside it; None: anything may."""
         for assignment in self._careful:
             waits = assignment.waits or not assignment.opened
-            if not waits and (assignment.suspect is not None or assignment.backlog):
+            if (
+                assignment.careful
+                and not waits
+                and (assignment.suspect is not None or assignment.backlog)
+            ):
                 return assignment
         return None
 
@@ -86,13 +101,12 @@ class Quarantine:
         assignment.starts = 1
         assignment.mark_due = True
 
-    def ended(self, assignment: Assignment) -> bool:
-        """The suspect has ended. True if its partition has been careful for long enough."""
+    def ended(self, assignment: Assignment) -> None:
+        """The suspect has ended."""
         self.running = False
         assignment.suspect = assignment.suspect_at = None
         assignment.starts = 0
-        assignment.careful -= 1
-        if assignment.careful > 0 and not assignment.stopping:
-            return False
-        self.drop(assignment)
-        return assignment.live and not assignment.stopping
+        if assignment in self._careful:
+            assignment.careful -= 1
+            if not assignment.careful:
+                self.close(assignment)

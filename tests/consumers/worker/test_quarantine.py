@@ -184,6 +184,8 @@ def test_h11_careful_mode_ends_after_as_many_records_as_may_have_been_in_flight(
         suspect = box.start()
         assert suspect.record.position == position
         box.finish(suspect)
+    assert (box.take(), box.core.mark_due) == (None, True)
+    assert box.commit()[SOURCE].takeovers == TAKEOVERS_MAX
     third = box.start()
     assert (third.record.position, third.alone, box.take(), box.core.mark_due) == (
         2,
@@ -191,7 +193,6 @@ def test_h11_careful_mode_ends_after_as_many_records_as_may_have_been_in_flight(
         3,
         False,
     )
-    assert box.commit()[SOURCE].takeovers == TAKEOVERS_MAX
     box.finish(third)
     box.commit()
     box.run()
@@ -212,7 +213,28 @@ def test_h11_careful_mode_ends_where_the_partition_has_no_more() -> None:
     box.finish(suspect)
     box.core.read_to(1, 1)
     box.deliver(1, record(1, b"a"), record(2, b"b"))
+    assert (box.take(), box.core.mark_due) == (None, True)
+    box.commit()
     assert (box.take(), box.take()) == (1, 2)
+
+
+def test_h11_the_last_suspects_end_is_committed_before_the_next_record_runs() -> None:
+    """Else that one may kill, and the next owner would count another start without an end.
+
+    Found by the simulation (seed 139): whoever stood before what kills was `crashed` as well.
+    """
+    box = suspicious(running_max=1, count=3)
+    box.take()
+    box.commit()
+    box.finish(box.start())
+    box.deliver(1, record(3))
+    assert (box.take(), box.core.mark_due) == (None, True)
+    parts = box.core.next_commit()
+    box.core.aborted(parts)
+    assert box.take() is None
+    mark = box.commit()[SOURCE]
+    assert (mark.position, mark.suspect, mark.starts) == (1, None, 0)
+    assert box.start().record.position == 1
 
 
 def test_h11_a_careful_partition_that_is_left_in_order_leaves_no_suspect() -> None:
