@@ -90,13 +90,55 @@ def test_two_handlers_of_one_name_are_refused() -> None:
         app.on("B", name="same")(first)
 
 
-def test_a_handler_must_be_async() -> None:
-    """Said when it is registered, not when the first record comes."""
+def test_a_handler_may_be_async_or_not() -> None:
+    """Which it is decides where it runs."""
+    app = App("fleet", topics=("tasks",))
 
-    def handler(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+    @app.on("A", timeout_s=5, concurrency_max=2)
+    async def on_loop(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="not `async def`"):
-        App("fleet", topics=("tasks",)).on("A")(handler)  # type: ignore[type-var]
+    @app.on("A")
+    def on_thread(_ctx: Any, _payload: Mapping[str, Any]) -> None: ...
+
+    assert [(one.name, one.is_async) for one in app.handlers] == [
+        ("on_loop", True),
+        ("on_thread", False),
+    ]
+    assert (app.handlers[0].timeout_s, app.handlers[0].concurrency_max) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"timeout_s": 0}, "must be positive"),
+        ({"timeout_s": -1}, "must be positive"),
+        ({"timeout_s": 1.0, "thread": True}, "no thread can be interrupted"),
+        ({"concurrency_max": 0}, "give at least 1"),
+    ],
+)
+def test_bounds_that_let_no_handler_run_are_refused(wrong: dict[str, Any], said: str) -> None:
+    """Said when it is registered, not when the first record comes; it is not registered then."""
+
+    async def on_loop(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    def on_thread(_ctx: Any, _payload: Mapping[str, Any]) -> None: ...
+
+    handler = on_thread if wrong.pop("thread", False) else on_loop
+    app = App("fleet", topics=("tasks",))
+    with pytest.raises(ConfigurationError, match=said):
+        app.on("A", **wrong)(handler)
+    assert app.handlers == ()
+
+
+def test_a_handler_that_is_registered_late_is_found() -> None:
+    """Asking before does not fix the answer."""
+    app = App("fleet", topics=("tasks",))
+    assert app.handlers_for("A") == ()
+
+    @app.on("A")
+    async def late(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    assert [one.name for one in app.handlers_for("A")] == ["late"]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +149,16 @@ def test_a_handler_must_be_async() -> None:
         ({"running_max": 0}, "at least one"),
         ({"in_flight_bytes_max": 1}, "in_flight_bytes_max"),
         ({"commit_linger_ms": -1}, "negative"),
+        ({"name": ""}, "needs a name"),
+        ({"delivery": "at_most_once"}, "choose from exactly_once, at_least_once"),
+        ({"dedup_window": -1}, "dedup_window"),
+        ({"threads_max": 0}, "threads_max"),
     ],
 )
 def test_bounds_that_cannot_work_are_refused(wrong: dict[str, Any], said: str) -> None:
     """The sentence names the app and the way out."""
     with pytest.raises(ConfigurationError, match=said):
-        App("fleet", **{"topics": ("tasks",), **wrong})
+        App(**{"name": "fleet", "topics": ("tasks",), **wrong})
 
 
 # --- contexts --------------------------------------------------------------------------------

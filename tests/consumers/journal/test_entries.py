@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 
 from consumers.journal import PartitionCommit, entries, journal_envelopes, journal_payload
 from consumers.journal.histogram import bucket_bounds, bucket_of, quantile
-from consumers.journal.outcomes import HANDLED, IMPORT, NO_HANDLER, Ending, Outcome, Reason, Settled
+from consumers.journal.outcomes import (
+    HANDLED,
+    IMPORT,
+    NO_HANDLER,
+    Delivery,
+    Ending,
+    Outcome,
+    Reason,
+    Settled,
+)
 from consumers.journal.runs import decode_runs, encode_runs
 from consumers.journal.tiling import Tiling
 from streams.identity import is_message_id
@@ -167,6 +177,59 @@ def test_a_commit_that_names_many_records_comes_in_parts_that_tile(
         tiling.add(envelope.payload)
     result = tiling.check(positions)
     assert (result.faults, result.prefix_to) == ((), 40)
+
+
+@given(
+    positions=st.sets(st.integers(0, 60), max_size=40),
+    unfinished=st.sets(st.integers(0, 60), max_size=4),
+    named=st.randoms(use_true_random=False),
+    exceptions_max=st.integers(1, 5),
+)
+def test_parts_tile_also_where_positions_beyond_the_prefix_finished(
+    positions: set[int], unfinished: set[int], named: random.Random, exceptions_max: int
+) -> None:
+    """Whoever reads some of the parts alone finds no gap below the prefix that they reach."""
+    visible = sorted(positions | unfinished)
+    ended = [
+        settled(p, NO_HANDLER if named.random() < 0.7 else HANDLED)
+        for p in sorted(positions - unfinished)
+    ]
+    prefix_to = min(unfinished, default=61)
+    commit = PartitionCommit(SOURCE, 0, prefix_to, ended)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "EXCEPTIONS_MAX", exceptions_max)
+        envelopes = list(journal_envelopes(GROUP, commit, writer="run", now_us=1))
+    assert len({envelope.id for envelope in envelopes}) == len(envelopes)
+    tiling = Tiling()
+    for envelope in envelopes:
+        assert len(envelope.payload["exceptions"]) <= exceptions_max
+        tiling.add(envelope.payload)
+        assert tiling.check(visible).faults == ()
+    result = tiling.check(visible)
+    assert (result.prefix_to, result.lost) == (prefix_to, 0)
+    assert sum(result.outcomes.values()) == len(ended)
+    assert result.in_flight == len(unfinished)
+
+
+def test_commits_that_move_no_prefix_have_ids_of_their_own() -> None:
+    """While one record holds the prefix, others finish beyond it, commit by commit."""
+
+    def ids(*positions: int) -> list[str]:
+        commit = PartitionCommit(SOURCE, 3, 3, [settled(position) for position in positions])
+        return [one.id for one in journal_envelopes(GROUP, commit, writer="run", now_us=1)]
+
+    assert ids(5, 6) == ids(5, 6)
+    assert len({*ids(5, 6), *ids(7), *ids(9)}) == 3
+
+
+def test_a_journal_record_says_what_delivery_was_kept() -> None:
+    """The audit judges repetitions by it."""
+    commit = PartitionCommit(SOURCE, 0, 1, [settled(0)])
+    assert journal_payload(GROUP, commit)["delivery"] == "exactly_once"
+    least = journal_envelopes(
+        GROUP, commit, writer="run", now_us=1, delivery=Delivery.AT_LEAST_ONCE
+    )
+    assert [one.payload["delivery"] for one in least] == ["at_least_once"]
 
 
 # --- tiling ----------------------------------------------------------------------------------

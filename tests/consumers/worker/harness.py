@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from consumers.app import App
 from consumers.journal.tiling import Tiling, TilingResult
+from consumers.marks import Mark
 from consumers.worker import Worker
 from streams.envelope import Envelope, Kind
 from streams.errors import BrokerError, LogError
@@ -106,8 +107,8 @@ class Bench:
         """The same, decoded."""
         return [CODEC.decode(record.value, record.headers) for record in self.records(logical)]
 
-    def positions(self, group: str, logical: str = TASKS) -> dict[Partition, int]:
-        """The group's committed positions; partitions without one are absent."""
+    def marks(self, group: str, logical: str = TASKS) -> dict[Partition, Mark]:
+        """The group's committed positions and marks; partitions without one are absent."""
         topic = self.namespace.topic(logical)
         sources = list(self.reader.starts([topic]))
         consumer = Consumer(
@@ -119,7 +120,15 @@ class Bench:
             return {}  # the coordinator moves in; whoever asks will ask again
         finally:
             consumer.close()
-        return {Partition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+        return {
+            Partition(one.topic, one.partition): Mark.decode(one.offset, one.metadata or "")
+            for one in found
+            if one.offset >= 0
+        }
+
+    def positions(self, group: str, logical: str = TASKS) -> dict[Partition, int]:
+        """The group's committed positions alone."""
+        return {source: mark.position for source, mark in self.marks(group, logical).items()}
 
     def caught_up(self, group: str, logical: str = TASKS) -> bool:
         """True once the group has committed up to the end of every partition."""
@@ -128,7 +137,8 @@ class Bench:
         return all(committed.get(source, 0) >= end for source, end in ends)
 
     def tiling(self, group: str, logical: str = TASKS) -> dict[Partition, TilingResult]:
-        """The group's journal, checked against the topic."""
+        """The group's journal, checked against the topic and what is committed."""
+        marks = self.marks(group, logical)  # before the journal is read, which then says as much
         full = self.namespace.group(group)
         tilings: dict[Partition, Tiling] = {}
         for envelope in self.envelopes(JOURNAL):
@@ -141,7 +151,7 @@ class Bench:
             visible.setdefault(record.source, []).append(record.position)
         sources = tilings.keys() | visible.keys()
         return {
-            source: tilings.get(source, Tiling()).check(visible.get(source, []))
+            source: tilings.get(source, Tiling()).check(visible.get(source, []), marks.get(source))
             for source in sources
         }
 

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumers.app import App
 from consumers.context import Context
 from consumers.journal.outcomes import Output
+from consumers.marks import Mark
 from consumers.worker import transactions as transactions_module
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.transactions import WATCHDOG_EXIT, KafkaTransactions
@@ -22,7 +23,7 @@ from streams.topics import EVENTS, TASKS
 from tests.consumers.worker.harness import ASSIGN, Bench, assign_task, status, until
 
 SOURCE = Partition("ns.tasks", 0)
-WORK = Transaction([Output("ns.events", b"k", b"v", [])], [("metadata", {SOURCE: 7})])
+WORK = Transaction([Output("ns.events", b"k", b"v", [])], [("metadata", {SOURCE: Mark(7)})])
 
 TIMED_OUT = KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True)
 ABORTABLE = KafkaError(KafkaError.ILLEGAL_GENERATION, "not your partition", txn_requires_abort=True)

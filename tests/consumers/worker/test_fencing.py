@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from consumers.marks import Mark
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.source import CONFIG
 from consumers.worker.transactions import KafkaTransactions, end_open_transaction
@@ -60,12 +61,14 @@ async def test_h03_a_partition_that_moved_on_refuses_its_old_assignments_metadat
         await until(lambda: first.owns(4) & joined.owns(4), "each has half")
         stayed, went = next(iter(first.metadata)), next(iter(second.metadata))
         old = before[went]
-        assert await transactions.commit(Transaction([], [(old, {stayed: 0})])) is Committed.YES
-        assert await transactions.commit(Transaction([], [(old, {went: 0})])) is Committed.NO
-        both = Transaction([], [(old, {stayed: 0, went: 0})])
+        assert (
+            await transactions.commit(Transaction([], [(old, {stayed: Mark(0)})])) is Committed.YES
+        )
+        assert await transactions.commit(Transaction([], [(old, {went: Mark(0)})])) is Committed.NO
+        both = Transaction([], [(old, {stayed: Mark(0), went: Mark(0)})])
         assert await transactions.commit(both) is Committed.NO
         assert transactions.producers_made >= 2  # every abort discards one (H1)
-        again = Transaction([], [(second.metadata[went], {went: 0})])
+        again = Transaction([], [(second.metadata[went], {went: Mark(0)})])
         assert await transactions.commit(again) is Committed.YES
     finally:
         await transactions.close()
