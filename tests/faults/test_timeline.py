@@ -37,7 +37,7 @@ def test_figures_of_a_fault() -> None:
         commit(8000, 30, 100),
     ]
     found = figures(commits, ARRIVALS, began_ms=3000, ended_ms=7500)
-    assert (found.recover_s, found.stall_s, found.stalled_partitions) == (4.0, 5.0, 1)
+    assert (found.recover_s, found.stall_s, found.stalled_partitions) == (4.0, 4.0, 1)
     assert found.rate_before == 10.0
     assert found.rate_during == 10 / 4.5
     assert found.rate_after == 70 / 0.501

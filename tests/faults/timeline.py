@@ -40,7 +40,7 @@ class Figures(msgspec.Struct, frozen=True):
     """From the fault's beginning to the end of the last stall that it saw or that followed; 0 if
     nothing stalled."""
     stall_s: float
-    """The longest of these stalls."""
+    """The longest of these stalls, counted from the fault's beginning."""
     stalled_partitions: int
     rate_before: float
     rate_during: float
@@ -78,7 +78,11 @@ def figures(
     ended_ms: int,
 ) -> Figures:
     """What a fault that lasted from `began_ms` to `ended_ms` did."""
-    hit = [stall for stall in stalls(commits, appended_ms) if stall.to_ms > began_ms]
+    hit = [
+        Stall(stall.source, max(stall.from_ms, began_ms), stall.to_ms)
+        for stall in stalls(commits, appended_ms)
+        if stall.to_ms > began_ms
+    ]
     first_ms = min((commit.at_ms for commit in commits), default=began_ms)
     last_ms = max((commit.at_ms for commit in commits), default=ended_ms)
     return Figures(
