@@ -7,6 +7,7 @@ that more can join it. While nothing finishes, positions move over invisible rec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -57,6 +58,8 @@ class Committer:
         self._on_unknown = on_unknown
         self._on_committed = on_committed
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Set when a commit must not wait for others to join it."""
         self._one_at_a_time = asyncio.Lock()
         self._settled_since: float | None = None
         self._ending = False
@@ -71,17 +74,17 @@ class Committer:
 
     def mark(self) -> None:
         """A mark is due, which records wait for: commit at once."""
-        self._settled_since = 0.0
+        self._hurry.set()
         self._wake.set()
 
     def end(self) -> None:
         """Let `run` return after the commit that is under way."""
         self._ending = True
+        self._hurry.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Commit whenever something has settled, until `end`. Raises `BrokerError`."""
-        loop = asyncio.get_running_loop()
         while not self._ending:
             idle = False
             try:
@@ -90,7 +93,9 @@ class Committer:
             except TimeoutError:
                 idle = True
             if self._settled_since is not None:
-                await asyncio.sleep(self._settled_since + self._linger_s - loop.time())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._settled_since + self._linger_s):
+                        await self._hurry.wait()
             await self._commit(also_idle=idle)
 
     async def leave(self, sources: Iterable[Partition]) -> None:
@@ -108,6 +113,7 @@ class Committer:
         """One transaction with all that is settled, if anything is."""
         async with self._one_at_a_time:
             self._wake.clear()
+            self._hurry.clear()
             self._settled_since = None
             parts = self._core.next_commit(also_idle=also_idle)
             if not parts:
