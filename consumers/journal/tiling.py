@@ -93,10 +93,13 @@ class Tiling:
         """One `OutcomesRecorded` payload."""
         prefix_from, prefix_to = payload["prefix_from"], payload["prefix_to"]
         repeatable = payload.get("delivery") == Delivery.AT_LEAST_ONCE
-        reached = self._prefixes[-1] if self._prefixes else prefix_from
+        if repeatable:  # a zombie's commit, which steps back, may lie between those of the owner
+            reached = max(self._prefixes, default=prefix_from)
+        else:
+            reached = self._prefixes[-1] if self._prefixes else prefix_from
         if self._began is None:
             self._began = prefix_from
-        if prefix_from != reached and not (repeatable and prefix_from < reached):
+        if prefix_from > reached or (prefix_from < reached and not repeatable):
             self._fault(
                 "broken_chain",
                 min(prefix_from, reached),

@@ -293,6 +293,22 @@ def test_commits_that_do_not_chain_are_found() -> None:
     assert [(one.kind, one.position) for one in result.faults] == [("broken_chain", 2)]
 
 
+def test_at_least_once_who_lost_the_partition_may_step_back_between_its_owners_commits() -> None:
+    """Its journal is written before its positions are refused; what it repeats is counted."""
+    tiling = Tiling()
+    for told in (
+        payload(0, 2, settled(0), settled(1)),
+        payload(1, 2, settled(1)),
+        payload(0, 1, settled(0)),
+        payload(2, 3, settled(2)),
+    ):
+        tiling.add({**told, "delivery": "at_least_once"})
+    result = tiling.check([0, 1, 2])
+    assert (result.faults, result.repeated, result.prefix_to) == ((), 2, 3)
+    tiling.add({**payload(4, 5, settled(4)), "delivery": "at_least_once"})
+    assert [one.kind for one in tiling.check([0, 1, 2, 4]).faults] == ["broken_chain"]
+
+
 def test_what_a_group_began_above_is_a_gap() -> None:
     """Groups begin with a partition's first record: one that began higher has lost some."""
     tiling = Tiling()
