@@ -249,12 +249,12 @@ class Context:
         if letter is None:
             raise NonRetriable(f"{self.record} is no dead letter: there is nothing to resubmit")
         self._check_running("resubmits")
-        record = self.record
+        record, redrive = self.record, letter.retry_count + 1
+        await self.publish(resolved(record, action=REDRIVEN, redrive=redrive, note=note))
+        # Not before it: if that is refused, nothing goes back.
         self.outputs.append(
             Output(letter.topic, record.key, record.value, redrive_headers(record, letter))
         )
-        redrive = letter.retry_count + 1
-        await self.publish(resolved(record, action=REDRIVEN, redrive=redrive, note=note))
 
     # --- at once -----------------------------------------------------------------------------
 

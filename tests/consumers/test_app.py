@@ -12,11 +12,13 @@ from consumers.app import App
 from consumers.context import Context, RunCell, add_record_ids, current_run
 from consumers.outbox import Outbox
 from consumers.references import load_reference
+from streams.dead_letters import dead_letter_headers
 from streams.envelope import Envelope, Kind
 from streams.errors import (
     ConfigurationError,
     EnvelopeTooLarge,
     InvalidPayload,
+    NonRetriable,
     UnknownType,
     Unroutable,
 )
@@ -238,6 +240,55 @@ async def test_publishing_after_the_handler_ended_is_an_error() -> None:
     ctx.end()
     with pytest.raises(RuntimeError, match="on_it has ended"):
         await ctx.publish(STATUS)
+
+
+def dead(letter_of: str = "ns.tasks") -> Context:
+    """A context on a dead letter of a topic."""
+    ctx = context(topic="ns.tasks.dlq")
+    original = Record(letter_of, 3, 9, 1, b"agent-7", b"its bytes", (("ce_id", b"msg"),))
+    found = dead_letter_headers(
+        original,
+        group="ns.fleet",
+        handlers=("on_it",),
+        attempts=5,
+        error_name="OSError",
+        error_message="no disk",
+        stack="",
+        failed_at_ms=1,
+        context={},
+    )
+    ctx.record = Record("ns.tasks.dlq", 3, 17, 2, b"agent-7", b"its bytes", tuple(found))
+    return ctx
+
+
+async def test_s5_06_a_handler_sends_a_dead_letter_back_as_it_was() -> None:
+    """The original bytes, for the group that could not finish them; and the note that it did."""
+    ctx = dead()
+    assert ctx.dead_letter is not None
+    assert (ctx.dead_letter.error_name, ctx.dead_letter.position) == ("OSError", 9)
+    await ctx.resubmit("the disk is back")
+    note, back = ctx.outputs
+    assert (back.topic, back.key, back.value) == ("ns.tasks", b"agent-7", b"its bytes")
+    said = dict(back.headers)
+    assert (said["redrive"], said["redrive_for"], said["ce_id"]) == (b"1", b"ns.fleet", b"msg")
+    payload = CODEC.decode(note.value, note.headers).payload
+    assert (payload["action"], payload["note"]) == ("redriven", "the disk is back")
+
+
+async def test_s5_06_a_dead_letter_whose_note_is_refused_does_not_go_back() -> None:
+    """Both, or neither: also for a handler that catches the error."""
+    ctx = dead()
+    with pytest.raises(InvalidPayload):
+        await ctx.resubmit("half a character: \ud800")
+    assert ctx.outputs == []
+
+
+@pytest.mark.parametrize("ctx", [context(), dead("ns.inbox")], ids=["no letter", "forged"])
+async def test_what_is_no_dead_letter_cannot_be_sent_back(ctx: Context) -> None:
+    """Nor one whose headers name another topic than its own."""
+    assert ctx.dead_letter is None
+    with pytest.raises(NonRetriable, match="nothing to resubmit"):
+        await ctx.resubmit()
 
 
 def test_the_idempotency_key_is_stable() -> None:
