@@ -5,9 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := .venv-peers
+PEERS_READY := $(PEERS)/.ready
+# The bench that compares with them runs if it is named, and if none is.
+NAMED  := $(filter-out -%,$(ARGS))
+NEEDED := $(if $(filter frameworks,$(or $(NAMED),$(if $(filter --profile,$(ARGS)),,frameworks))),$(PEERS_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench faults clean lock
+.PHONY: help run test check bench peers faults clean lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,8 +30,10 @@ check: $(READY) ## Lint, format, types, the direction of imports, the schema loc
 	$(BIN)/lint-imports
 	$(BIN)/agentlog schemas lock --check
 
-bench: $(READY) ## Run the benchmarks, each beside its baseline (ARGS="publish replay")
+bench: $(READY) $(NEEDED) ## Run the benchmarks, each beside its baseline (ARGS="publish replay")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+peers: $(PEERS_READY) ## Install what the bench `frameworks` compares with, apart from agentlog
 
 faults: $(READY) ## Break a three-node cluster and its workers in every way we know (ARGS=--json)
 	@$(BIN)/python -m tests.faults $(ARGS)
@@ -36,9 +43,13 @@ lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --extra embedded --group dev \
 	  pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate \
+	  benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.lock
 
 clean: ## Remove the virtual environment and every cache in this folder
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+	  dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
@@ -52,3 +63,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation --no-index --editable .
 	@touch $(READY)
+
+$(PEERS_READY): benchmarks/peers/requirements.lock
+	@echo "setting up $(PEERS) (once, a minute or so)" >&2
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement benchmarks/peers/requirements.lock
+	@touch $(PEERS_READY)

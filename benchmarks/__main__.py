@@ -9,26 +9,46 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
-from benchmarks import codec, dispatch, publish, replay, report
+from benchmarks import (
+    cancels,
+    codec,
+    dispatch,
+    footprint,
+    frameworks,
+    lanes,
+    latency,
+    memory,
+    publish,
+    replay,
+    report,
+)
 from benchmarks.figures import Results
 from benchmarks.machine import this_machine
 from benchmarks.stage import Stage
 from streams.brokers import open_broker
+from streams.errors import ConfigurationError
 from streams.settings import Settings
 
 BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "publish": publish.bench,
     "dispatch": dispatch.bench,
+    "frameworks": frameworks.bench,
+    "lanes": lanes.bench,
+    "latency": latency.bench,
+    "footprint": footprint.bench,
+    "cancels": cancels.bench,
+    "memory": memory.bench,
     "replay": replay.bench,
     "codec": codec.bench,
 }
+PROFILES: Final[Mapping[str, Callable[[Stage], str]]] = {"dispatch": dispatch.profile}
 
 _HERE: Final = Path(__file__).parent
 _RESULTS: Final = _HERE / "results.md"
@@ -38,9 +58,23 @@ _NOTES: Final = _HERE / "notes.md"
 def main() -> int:
     """Run what the command line names; all of it, if nothing is named."""
     asked = _parser().parse_args()
-    if asked.write and (asked.names or asked.quick):
-        _say("--write takes a full run: no names, no --quick")
+    if asked.write and (asked.names or asked.quick or asked.profile):
+        _say("--write takes a full run: no names, no --quick, no --profile")
         return 2
+    names = asked.names or list(PROFILES if asked.profile else BENCHES)
+    if asked.profile and not set(names) <= set(PROFILES):
+        _say(f"--profile is there for: {', '.join(PROFILES)}")
+        return 2
+    try:
+        return _run(asked, names)
+    except ConfigurationError as error:
+        _say(str(error))
+        return 2
+
+
+def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
+    if "frameworks" in names:
+        frameworks.require_peers()  # before anything is measured
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -48,8 +82,12 @@ def main() -> int:
     machine = this_machine()
     with open_broker(Settings(), temporary=True) as broker:
         stage = Stage(bootstrap_servers=broker.bootstrap_servers, quick=asked.quick, say=_say)
+        if asked.profile:
+            for name in names:
+                print(PROFILES[name](stage))
+            return 0
         results = []
-        for name in asked.names or BENCHES:
+        for name in names:
             _say(name)
             results.append(BENCHES[name](stage))
     page = report.markdown(machine, results, _command(), _NOTES.read_text(encoding="utf-8"))
@@ -59,7 +97,7 @@ def main() -> int:
         print(msgspec.json.encode(report.as_json(machine, results)).decode())
     else:
         print(page)
-    missed = any(ratio.met is False for found in results for ratio in found.ratios)
+    missed = any(figure.met is False for found in results for figure in found.figures)
     return int(missed and not asked.quick)
 
 
@@ -73,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which benches: {', '.join(BENCHES)} (default: all)",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help=f"instead: where the worker's time goes ({', '.join(PROFILES)})",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results.md")
     return parser

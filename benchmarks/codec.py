@@ -27,6 +27,7 @@ def bench(stage: Stage) -> Results:
     if values != [message.value() for message in messages]:
         raise AssertionError("the two encoders do not write the same bytes")
     measured = alternate(
+        stage,
         [
             Contender("encode", _each(codec.encode, envelopes)),
             Contender("encode: fastavro", _each(PlainMessage.value, messages)),
@@ -41,7 +42,6 @@ def bench(stage: Stage) -> Results:
             Contender("decode: fastavro", _each(plain_reader(codec.catalogue), values)),
         ],
         stage.size(9, 3),
-        stage.say,
     )
     encode, plain_encode, prefix, whole, plain_decode = measured
     size = sum(map(len, values)) / len(values)
@@ -50,7 +50,7 @@ def bench(stage: Stage) -> Results:
         workload=f"{len(values):,} envelopes of the history, {size:.0f} bytes each on average, in "
         "memory, one thread. Both encoders were checked to write the same bytes.",
         measured=measured,
-        ratios=[
+        figures=[
             ratio("encode, checks included, over fastavro's writer", encode, plain_encode),
             ratio("decode of the envelope over fastavro's reader of all", prefix, plain_decode),
             ratio("decode of envelope and payload over fastavro's reader", whole, plain_decode),

@@ -8,7 +8,7 @@ transaction, as the worker does. Each is timed from its first record until it ha
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,33 +16,26 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, Message, Producer
 
-from benchmarks.figures import Results, ratio
+from benchmarks.figures import Results, at_least, ratio
 from benchmarks.fill import fill
 from benchmarks.history import history
-from benchmarks.plain import plain_headers, plain_reader, plain_schemas, plain_value
+from benchmarks.plain import plain_reader, plain_schemas
+from benchmarks.profiling import profiled
 from benchmarks.rounds import Contender, alternate
 from benchmarks.stage import Stage, open_codec
-from consumers.app import App
-from consumers.context import Context
-from consumers.worker import Worker
+from benchmarks.wire import REPORT, report_on, wire_headers, wire_value
+from benchmarks.workers import WORKER_TOPICS, Handling
 from consumers.worker.transactions import CONFIG as TRANSACTIONS
-from streams.envelope import Envelope
-from streams.identity import message_id
 from streams.kafka.configs import SILENT
 from streams.schemas import Codec
-from streams.topics import EVENTS, JOURNAL, SCHEMAS, TASKS, Namespace
+from streams.topics import EVENTS, TASKS, Namespace
 
 BATCH: Final = 2_000
 """Records that the plain loop takes, and commits, at a time."""
 CALL_S: Final = 10.0
+BAR_GUARANTEE: Final = 0.6
+"""What exactly once must keep of the throughput of at least once."""
 
-_REPORT: Final = "agentlog.agent.StatusReported"
-_SAID: Final[Mapping[str, Any]] = {
-    "agent_status": "busy",
-    "current_tasks": ["task-1"],
-    "progress": None,
-    "health": None,
-}
 _CONSUMER: Final = {
     "group.protocol": "consumer",
     "isolation.level": "read_committed",
@@ -54,27 +47,31 @@ _CONSUMER: Final = {
 def bench(stage: Stage) -> Results:
     """Handlers that do nothing, and handlers that publish one envelope each."""
     codec, records = open_codec(), stage.size(30_000, 3_000)
-    with stage.namespaces([TASKS, EVENTS, JOURNAL, SCHEMAS]) as [namespace]:
+    with stage.namespaces(WORKER_TOPICS) as [namespace]:
         fill(stage.bootstrap_servers, namespace.topic(TASKS), codec, history(records), records)
-        worker = _Worker(stage.bootstrap_servers, namespace, codec, records)
+        worker = Handling(stage.bootstrap_servers, namespace, codec, records)
         loop = _Loop(stage.bootstrap_servers, namespace, codec, records)
         measured = alternate(
+            stage,
             [
                 Contender("worker, no output", lambda: worker.run(output=False)),
                 Contender("plain loop, no output, at least once", loop.run),
                 Contender("worker, one output each", lambda: worker.run(output=True)),
                 Contender("plain loop, one output each, exactly once", loop.run_exactly_once),
+                Contender(
+                    "worker, one output each, at least once",
+                    lambda: worker.run(output=True, delivery="at_least_once"),
+                ),
             ],
             stage.size(5, 2),
-            stage.say,
         )
-    quiet, plain_quiet, talking, plain_talking = measured
+    quiet, plain_quiet, talking, plain_talking, at_least_once = measured
     return Results(
         bench="dispatch",
         workload=f"{records:,} envelopes of the history on 8 partitions, one process, one "
         f"consumer, Avro decoded whole. The loop takes and commits {BATCH:,} at a time.",
         measured=measured,
-        ratios=[
+        figures=[
             ratio(
                 "worker (ordered per key, exactly once, journaled) over the loop (at least once)",
                 quiet,
@@ -85,42 +82,26 @@ def bench(stage: Stage) -> Results:
                 talking,
                 plain_talking,
             ),
+            ratio(
+                "worker exactly once over itself at least once, one output each",
+                talking,
+                at_least_once,
+                bar=at_least(BAR_GUARANTEE),
+            ),
         ],
     )
 
 
-class _Worker:
-    """Our worker, on a group of its own each time."""
-
-    def __init__(
-        self, bootstrap_servers: str, namespace: Namespace, codec: Codec, records: int
-    ) -> None:
-        self._servers = bootstrap_servers
-        self._namespace = namespace
-        self._codec = codec
-        self._records = records
-
-    def run(self, *, output: bool) -> float:
-        return asyncio.run(self._run(output=output))
-
-    async def _run(self, *, output: bool) -> float:
-        app = App(f"worker-{uuid4().hex}", topics=(TASKS,))
-        stop = asyncio.Event()
-        handled, began_s = 0, 0.0
-
-        @app.on()
-        async def on_any(ctx: Context, _payload: Mapping[str, Any]) -> None:
-            nonlocal handled, began_s
-            if not handled:
-                began_s = time.perf_counter()
-            handled += 1
-            if output:
-                await ctx.publish(Envelope(type=_REPORT, payload=_SAID))
-            if handled == self._records:
-                stop.set()
-
-        await Worker(app, self._servers, self._namespace, self._codec).run(stop)
-        return self._records / (time.perf_counter() - began_s)
+def profile(stage: Stage) -> str:
+    """Where the worker's time goes, without and with an output."""
+    codec, records = open_codec(), stage.size(30_000, 3_000)
+    with stage.namespaces(WORKER_TOPICS) as [namespace]:
+        fill(stage.bootstrap_servers, namespace.topic(TASKS), codec, history(records), records)
+        worker = Handling(stage.bootstrap_servers, namespace, codec, records)
+        return "\n\n".join(
+            profiled(name, functools.partial(worker.run, output=output))
+            for name, output in (("no output", False), ("one output each", True))
+        )
 
 
 class _Loop:
@@ -133,7 +114,7 @@ class _Loop:
         self._source = namespace.topic(TASKS)
         self._target = namespace.topic(EVENTS)
         self._decode = plain_reader(codec.catalogue)
-        self._report = plain_schemas(codec.catalogue)[_REPORT]
+        self._report = plain_schemas(codec.catalogue)[REPORT]
         self._records = records
 
     def run(self) -> float:
@@ -178,28 +159,11 @@ class _Loop:
         return self._records / (time.perf_counter() - began_s)
 
     def _send_report(self, producer: Producer, task: Mapping[str, Any], n: int) -> None:
-        now_us = time.time_ns() // 1000
-        report: dict[str, Any] = {
-            "id": message_id(now_us // 1000, f"{n:09d}"),
-            "kind": "status_update",
-            "type": _REPORT,
-            "sender": (task["recipients"] or ["worker"])[0],
-            "recipients": [],
-            "correlation_id": task["correlation_id"],
-            "causation_id": task["id"],
-            "created_at": now_us,
-            "ttl_ms": 0,
-            "priority": 3,
-            "requires_ack": False,
-            "retry_count": 0,
-            "lane": "data",
-            "headers": {},
-            "payload": _SAID,
-        }
-        headers: Any = plain_headers(report)
+        report = report_on(task, n)
+        headers: Any = wire_headers(report)
         producer.produce(
             self._target,
-            plain_value(self._report, report),
+            wire_value(self._report, report),
             task["correlation_id"].encode(),
             headers=headers,
         )

@@ -1,13 +1,15 @@
-"""What was measured: rates by contender, and ratios between two of them, round by round.
+"""What was measured: rates by contender, and figures with their bars, round by round.
 
 A ratio is taken within each round and the median of those is reported: what slows the machine for
-a while slows both sides of a round, and cancels.
+a while slows both sides of a round, and cancels. A figure of its own (a latency, say) is the median
+of the rounds too, but the machine's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,23 +28,57 @@ class Measured(msgspec.Struct, frozen=True):
         return median(self.rates)
 
 
-class Ratio(msgspec.Struct, frozen=True, kw_only=True):
-    """One contender's rate over another's."""
+class Bar(msgspec.Struct, frozen=True):
+    """What was promised of a figure."""
+
+    sign: Literal["≥", "≤", "<"]
+    limit: float
+
+    def met_by(self, value: float) -> bool:
+        """Whether the value keeps the promise."""
+        match self.sign:
+            case "≥":
+                return value >= self.limit
+            case "≤":
+                return value <= self.limit
+            case "<":
+                return value < self.limit
+
+
+def at_least(limit: float) -> Bar:
+    """More is better."""
+    return Bar("≥", limit)
+
+
+def at_most(limit: float) -> Bar:
+    """Less is better."""
+    return Bar("≤", limit)
+
+
+def below(limit: float) -> Bar:
+    """Less is better, and the limit itself too much."""
+    return Bar("<", limit)
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One number that is reported: a ratio, or a value with a unit."""
 
     meaning: str
     rounds: list[float]
-    bar: float | None = None
-    """What the median must reach; None where nothing was promised."""
+    unit: str = ""
+    """Of the rounds and of the bar; empty for a ratio."""
+    bar: Bar | None = None
+    """What the median must keep to; None where nothing was promised."""
 
     @property
     def median(self) -> float:
-        """The ratio that is reported."""
+        """The number that is reported."""
         return median(self.rounds)
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is reached; None without one."""
-        return None if self.bar is None else self.median >= self.bar
+        """Whether the bar is kept; None without one."""
+        return None if self.bar is None else self.bar.met_by(self.median)
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +87,16 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     bench: str
     workload: str
     """What was run, with its sizes, in a sentence or two."""
-    measured: list[Measured]
-    ratios: list[Ratio]
+    measured: Sequence[Measured] = ()
+    figures: Sequence[Figure]
+    others: Sequence[float] = ()
+    """Share of the processors that others used when each of the other runs began."""
 
     @property
     def others_most(self) -> float | None:
-        """The largest share of the processors that others used when a round began."""
-        return max((share for one in self.measured for share in one.others), default=None)
+        """The largest share of the processors that others used when a run began."""
+        shares = [share for one in self.measured for share in one.others]
+        return max([*shares, *self.others], default=None)
 
     def as_json(self) -> dict[str, Any]:
         """For machines: every round, and what is reported of them."""
@@ -72,20 +111,22 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
                 }
                 for one in self.measured
             },
-            "ratios": [
+            "figures": [
                 {
-                    "meaning": ratio.meaning,
-                    "median": ratio.median,
-                    "rounds": ratio.rounds,
-                    "bar": ratio.bar,
-                    "met": ratio.met,
+                    "meaning": figure.meaning,
+                    "unit": figure.unit,
+                    "median": figure.median,
+                    "rounds": figure.rounds,
+                    "bar": figure.bar,
+                    "met": figure.met,
                 }
-                for ratio in self.ratios
+                for figure in self.figures
             ],
+            "cpu_used_by_others": self.others,
         }
 
 
-def ratio(meaning: str, of: Measured, to: Measured, *, bar: float | None = None) -> Ratio:
+def ratio(meaning: str, of: Measured, to: Measured, *, bar: Bar | None = None) -> Figure:
     """`of` over `to`, round by round."""
     rounds = [ours / theirs for ours, theirs in zip(of.rates, to.rates, strict=True)]
-    return Ratio(meaning=meaning, rounds=rounds, bar=bar)
+    return Figure(meaning=meaning, rounds=rounds, bar=bar)

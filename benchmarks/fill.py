@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle, islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import Producer
 
 from streams.envelope import Envelope
-from streams.headers import record_headers
+from streams.headers import CE_ID, Header, record_headers
 from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
 from streams.schemas import Codec
 from streams.topics.routing import route
@@ -27,18 +27,51 @@ _SETTINGS: Final = {
 
 
 def fill(
-    bootstrap_servers: str, topic: str, codec: Codec, envelopes: Sequence[Envelope], records: int
+    bootstrap_servers: str,
+    topic: str,
+    codec: Codec,
+    envelopes: Sequence[Envelope],
+    records: int,
+    *,
+    fresh_ids: bool = False,
 ) -> None:
-    """Write so many records, as our publisher would write these envelopes, again and again."""
+    """Write so many records, as our publisher would write these envelopes, again and again.
+
+    With `fresh_ids` each has an id of its own, so that no worker takes one for a repetition; the
+    rest is written as it was encoded once.
+    """
     producer = Producer({**_SETTINGS, "bootstrap.servers": bootstrap_servers}, logger=SILENT)
     encoded = [
-        (route(envelope)[0].key, codec.encode(envelope), record_headers(envelope))
+        _Encoded(
+            envelope.id.encode(),
+            route(envelope)[0].key,
+            codec.encode(envelope),
+            record_headers(envelope),
+        )
         for envelope in envelopes
     ]
-    for key, value, headers in islice(cycle(encoded), records):
-        _produce(producer, topic, key, value, headers)
+    for number, one in enumerate(islice(cycle(encoded), records)):
+        written = _renamed(one, number) if fresh_ids else one
+        _produce(producer, topic, written.key, written.value, written.headers)
     if producer.flush(FLUSH_S):
         raise RuntimeError(f"{topic} could not be filled within {FLUSH_S:.0f} s")
+
+
+class _Encoded(NamedTuple):
+    id: bytes
+    key: bytes
+    value: bytes
+    headers: list[Header]
+
+
+def _renamed(one: _Encoded, number: int) -> _Encoded:
+    """The same record with the number in place of its id's last nine characters.
+
+    The id is the value's first field and always as long, so it is exchanged in the bytes.
+    """
+    fresh = one.id[:-9] + b"%09d" % number
+    headers = [(name, fresh if name == CE_ID else value) for name, value in one.headers]
+    return _Encoded(fresh, one.key, one.value.replace(one.id, fresh, 1), headers)
 
 
 def _produce(producer: Producer, topic: str, key: bytes, value: bytes, headers: Any) -> None:

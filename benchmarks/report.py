@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.figures import Measured, Ratio, Results
+from benchmarks.figures import Figure, Measured, Results
 from benchmarks.machine import Machine
 
 
@@ -45,16 +45,15 @@ def _machine(machine: Machine) -> str:
 
 
 def _section(found: Results) -> str:
-    return "\n\n".join(
-        [
-            f"## {found.bench}",
-            f"{found.workload}{_others(found)}",
-            _table(("contender", "records/s", "lowest to highest"), map(_rates, found.measured)),
-            _table(
-                ("ratio", "median", "lowest to highest", "bar", "met"), map(_ratio, found.ratios)
-            ),
-        ]
+    parts = [f"## {found.bench}", f"{found.workload}{_others(found)}"]
+    if found.measured:
+        parts.append(
+            _table(("contender", "records/s", "lowest to highest"), map(_rates, found.measured))
+        )
+    parts.append(
+        _table(("figure", "median", "lowest to highest", "bar", "met"), map(_figure, found.figures))
     )
+    return "\n\n".join(parts)
 
 
 def _others(found: Results) -> str:
@@ -72,14 +71,23 @@ def _rates(measured: Measured) -> tuple[str, ...]:
     )
 
 
-def _ratio(found: Ratio) -> tuple[str, ...]:
+def _figure(found: Figure) -> tuple[str, ...]:
+    lowest, highest = (_number(found, value) for value in (min(found.rounds), max(found.rounds)))
     return (
         found.meaning,
-        f"{found.median:.2f}",
-        f"{min(found.rounds):.2f} to {max(found.rounds):.2f}",
-        "" if found.bar is None else f"≥ {found.bar:g}",
+        _number(found, found.median),
+        f"{lowest} to {highest}" if len(found.rounds) > 1 else "one run",
+        "" if found.bar is None else f"{found.bar.sign} {found.bar.limit:g} {found.unit}".rstrip(),
         {None: "", True: "yes", False: "**no**"}[found.met],
     )
+
+
+def _number(found: Figure, value: float) -> str:
+    """Ratios with two digits; values with three that count."""
+    if not found.unit:
+        return f"{value:.2f}"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {found.unit}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

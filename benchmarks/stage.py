@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.kafka.admin import TopicAdmin
 from streams.schemas import Catalogue, Codec
@@ -25,11 +26,18 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         return quick if self.quick else full
 
     @contextmanager
-    def namespaces(self, topics: Sequence[str], count: int = 1) -> Iterator[list[Namespace]]:
-        """Fresh namespaces with these topics (logical names); all deleted at the end."""
+    def namespaces(
+        self, topics: Sequence[str], count: int = 1, *, partitions: int | None = None
+    ) -> Iterator[list[Namespace]]:
+        """Fresh namespaces with these topics (logical names); all deleted at the end.
+
+        `partitions` is how many each of them has, instead of what the catalogue says.
+        """
         admin = TopicAdmin(self.bootstrap_servers)
         fresh = [Namespace(f"bench-{secrets.token_hex(6)}") for _ in range(count)]
         wanted = {name: TOPICS[name] for name in topics}
+        if partitions is not None:
+            wanted = {name: replace(topic, partitions=partitions) for name, topic in wanted.items()}
         for namespace in fresh:
             admin.apply(admin.plan(namespace, wanted))
         try:
