@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -41,6 +42,10 @@ from streams.record import Partition, Record
 
 POLL_S: Final = 0.1
 """Longest wait for a record, and so for a command while nothing arrives."""
+COMMIT_POLL_S: Final = 0.005
+"""The same once positions are committed outside of transactions: a commit waits for it."""
+SERVE_S: Final = 0.005
+"""How often a waiting revocation looks for what the loop asks for."""
 BATCH_MAX: Final = 500
 """Records handed over at once."""
 ROOM_POLL_S: Final = 0.005
@@ -110,6 +115,8 @@ class KafkaSource:
         self._metadata: dict[Partition, Any] = {}
         self._told: dict[Partition, int] = {}
         self._last_token = 0
+        self._over = threading.Event()
+        self._poll_s = POLL_S
         self._paused = False
         self._held: frozenset[Partition] = frozenset()
         self._fatal: KafkaError | None = None
@@ -134,22 +141,15 @@ class KafkaSource:
     async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
         """Commit the positions of what is ours, outside of any transaction.
 
-        On a thread of its own: this one may be waiting for records. A partition that is lost in
-        between goes back to, or forward over, records that were handled: at least once.
+        On the consumer's thread: a commit from another one hangs while a rebalance is under way.
+        Nobody knows what became of it once that thread has ended.
         """
-        positions = [
-            TopicPartition(*source, mark.position, mark.encode())
-            for source, mark in marks.items()
-            if source in self._tokens
-        ]
-        if not positions:
-            return Committed.YES
-        try:
-            await asyncio.to_thread(self._consumer.commit, offsets=positions, asynchronous=False)
-        except KafkaException as error:
-            _log.warning("positions_not_committed", error=str(error))
-            return Committed.NO
-        return Committed.YES
+        if self._over.is_set():
+            return Committed.UNKNOWN
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._poll_s = COMMIT_POLL_S  # commits come again and again
+        self._commands.put(lambda: self._commit(marks, done))
+        return await done
 
     async def stop(self) -> None:
         """Leave the group and end the thread."""
@@ -175,6 +175,11 @@ class KafkaSource:
                 self._consumer.close()
         except Exception as error:  # noqa: BLE001 - the loop must hear of whatever ended us
             self._tell(self._listener.on_source_failed, error)
+        finally:
+            self._over.set()
+            while not self._commands.empty():
+                with contextlib.suppress(RuntimeError, KafkaException):  # there is no consumer
+                    self._obey()
 
     def _step(self) -> None:
         if self._fatal is not None:
@@ -182,8 +187,7 @@ class KafkaSource:
                 f"the consumer of group {self._config['group.id']} cannot go on: "
                 f"{self._fatal.str()}"
             )
-        while not self._commands.empty():
-            self._commands.get()()
+        self._obey()
         room = self._window.room()
         if room == 0:
             self._wait_for_room()
@@ -191,12 +195,34 @@ class KafkaSource:
         if self._paused:
             self._consumer.resume(self._readable())
             self._paused = False
-        first = self._consumer.poll(POLL_S)
+        first = self._consumer.poll(self._poll_s)
         if first is None:
             self._tell_positions()
             return
         more = min(room, BATCH_MAX) - 1
         self._deliver([first, *self._consumer.consume(more, 0)] if more else [first])
+
+    def _obey(self) -> None:
+        """Do what the loop asked for."""
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _commit(self, marks: Mapping[Partition, Mark], done: asyncio.Future[Committed]) -> None:
+        positions = [
+            TopicPartition(*source, mark.position, mark.encode())
+            for source, mark in marks.items()
+            if source in self._tokens
+        ]
+        how = Committed.YES
+        try:
+            if positions:
+                self._consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            _log.warning("positions_not_committed", error=str(error))
+            how = Committed.NO
+        except RuntimeError:  # the consumer is closed
+            how = Committed.UNKNOWN
+        self._tell(_resolve, done, how)
 
     def _wait_for_room(self) -> None:
         if self._paused:
@@ -206,7 +232,8 @@ class KafkaSource:
                 self._deliver([message])
             return
         for _ in range(int(PATIENCE_S / ROOM_POLL_S)):
-            if self._stopping.wait(ROOM_POLL_S) or self._window.room():
+            asked = not self._commands.empty()
+            if asked or self._stopping.wait(ROOM_POLL_S) or self._window.room():
                 return
         self._consumer.pause(self._assignment())
         self._paused = True
@@ -272,9 +299,18 @@ class KafkaSource:
         sources = [Partition(found.topic, found.partition) for found in partitions]
         settled = threading.Event()
         told = self._tell(self._listener.on_revoking, sources, settled.set)
-        if told and not settled.wait(self._revoke_s_max):
+        if told and not self._served_until(settled):
             _log.warning("revoked_unsettled", partitions=[str(source) for source in sources])
         self._on_lost(consumer, partitions)
+
+    def _served_until(self, settled: threading.Event) -> bool:
+        """Wait for the loop, doing what it asks for: it may have positions to commit."""
+        give_up_at = time.monotonic() + self._revoke_s_max
+        while not settled.wait(SERVE_S):
+            self._obey()
+            if time.monotonic() > give_up_at:
+                return False
+        return True
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         sources = [Partition(found.topic, found.partition) for found in partitions]
@@ -376,3 +412,8 @@ class KafkaSource:
             self._fatal = error
         else:
             _log.warning("consumer_error", error=error.str(), code=error.name())
+
+
+def _resolve(done: asyncio.Future[Committed], how: Committed) -> None:
+    if not done.done():
+        done.set_result(how)

@@ -181,6 +181,8 @@ class KafkaTransactions:
     def _abort(self, producer: Producer, cause: BaseException) -> Committed:
         """Before the commit was asked for, whatever becomes of the abort, nothing happens."""
         _log.warning("transaction_aborted", error=str(cause))
+        # Else the abort waits for what is still queued, up to its timeout.
+        producer.purge()
         try:
             producer.abort_transaction(CALL_S_MAX)
         except KafkaException as error:

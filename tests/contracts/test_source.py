@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from consumers.marks import Mark
 from consumers.worker.ports import Committed
 from streams.record import Partition
@@ -26,11 +24,6 @@ SETTLE_S = 0.5
 """How long something that must not happen is given to happen."""
 ANSWER_S_MAX = 10.0
 """Longer than any commit takes that nothing holds up."""
-HELD_UP = (
-    "a commit from another thread than the consumer's, begun while a rebalance callback runs, is "
-    "not answered until that returns, or at all (confluent-kafka 2.16, KIP-848; measured)"
-)
-"""Until `KafkaSource.commit` commits on its own thread."""
 
 
 def numbered(start: int, stop: int) -> list[bytes]:
@@ -90,8 +83,6 @@ async def test_positions_and_marks_are_where_the_next_owner_begins(bench: Bench)
 
 async def test_positions_are_committed_without_a_transaction(bench: Bench) -> None:
     """With their marks; what is not the member's is left out."""
-    if bench.is_kafka:
-        pytest.xfail(HELD_UP)
     member = join(bench)
     await member.owns(PARTITIONS)
     first, mark = partitions(bench)[0], Mark(7, finished=((8, 9),), clean=False)
@@ -130,8 +121,6 @@ async def test_a_partition_is_handed_over_only_when_its_owner_lets_go(bench: Ben
 
 async def test_positions_may_be_committed_while_a_partition_is_given_up(bench: Bench) -> None:
     """That is what the owner is given the time for: the new one begins behind them."""
-    if bench.is_kafka:
-        pytest.xfail(HELD_UP)
     first = join(bench)
     await first.owns(PARTITIONS)
     first.lets_go = False
