@@ -41,6 +41,7 @@ class Assignment:
         "opened",
         "position",
         "recent",
+        "released",
         "running",
         "size",
         "source",
@@ -52,6 +53,7 @@ class Assignment:
         "token",
         "tracker",
         "waits",
+        "wary",
     )
 
     def __init__(
@@ -62,6 +64,7 @@ class Assignment:
         metadata: Any,
         *,
         careful_max: int,
+        wary_max: int,
         dedup_window: int,
         before: Assignment | None = None,
     ) -> None:
@@ -85,7 +88,7 @@ class Assignment:
         self.opened = False
         self.mark_due = True
         """Whether a commit must carry its mark though nothing finished."""
-        self.takeovers = 0 if mark.clean else mark.takeovers + 1
+        self.takeovers = mark.takeovers + (not mark.clean)
         self.suspect_at = None if mark.clean else mark.suspect
         """Position of the record that runs alone, or did when the last owner died."""
         self.starts = 0 if mark.clean else mark.starts
@@ -98,8 +101,12 @@ class Assignment:
         suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
         self.careful = careful_max if suspicious else 0
         """How many records are still to run one at a time."""
+        self.wary = wary_max if self.takeovers else 0
+        """How many are still to be committed before the takeovers are forgotten."""
+        self.released = 0
+        """Records run or in their lanes and not committed, counted while it is wary."""
         self.backlog: deque[Delivery] = deque()
-        """Records in order that may not enter their lanes yet: it is not open, or careful."""
+        """Records in order that may not enter their lanes yet."""
         self.suspect: Delivery | None = None
         self.waits = False
         """Whether the suspect is parked."""

@@ -45,6 +45,9 @@ from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
 from streams.record import Partition, Record
 
+HELD_SHARE: Final = 4
+"""A partition that a full mark keeps from committing is read on until it holds one in so many of
+the records that may be in flight."""
 COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
 """Outputs of one transaction, in bytes of values: what surely fits its timeout."""
 
@@ -73,16 +76,14 @@ class Core:
         *,
         gates: Gates = no_gates,
         dedup_window: int = 0,
-        held_max: int = 2_500,
+        in_flight_max: int = 10_000,
     ) -> None:
-        """`held_max`: records in flight above which a partition is not read on while its mark is
-        full.
-        """
+        """`in_flight_max`: what the window lets this worker hold, in records."""
         self.lanes: KeyLanes[Delivery] = KeyLanes(running_max)
         self._release = release
         self._gates = gates
         self._dedup_window = dedup_window
-        self._held_max = held_max
+        self._in_flight_max = in_flight_max
         self._by_token: dict[int, Assignment] = {}
         self._by_source: dict[Partition, Assignment] = {}
         self._reloading: dict[Partition, Assignment] = {}
@@ -108,6 +109,7 @@ class Core:
             Mark.decode(position, mark),
             metadata,
             careful_max=self.lanes.running_max,
+            wary_max=self._in_flight_max,
             dedup_window=self._dedup_window,
             before=before,
         )
@@ -121,7 +123,7 @@ class Core:
             self._release(len(records), sum(map(record_size, records)))
             return
         source, position, tracker = assignment.source, assignment.position, assignment.tracker
-        held = not assignment.opened or self._quarantine.holds(assignment)
+        held = assignment.wary or not assignment.opened or self._quarantine.holds(assignment)
         offer = None if held else self.lanes.offer
         gates, recent = self._gates, assignment.recent
         count = size = dropped = dropped_size = 0
@@ -148,6 +150,8 @@ class Core:
             )
         assignment.count += count
         assignment.size += size
+        if assignment.wary:
+            self._to_lanes(assignment)
         if dropped:
             self._release(dropped, dropped_size)
 
@@ -157,11 +161,14 @@ class Core:
         if assignment is None or assignment.stopping:
             return
         assignment.tracker.pass_to(position)
-        # Before anything has arrived, a position says nothing about what is still to come.
-        tried = assignment.careful < self.lanes.running_max
-        if assignment.careful and tried and not assignment.tracker.unfinished:
-            # Whatever was in flight when its last owner died is finished.
+        # Whatever was in flight when its last owner died is finished. (Before anything has been
+        # tried, a position says nothing about what is still to come.)
+        if assignment.tracker.unfinished:
+            return
+        if assignment.careful and assignment.careful < self.lanes.running_max:
             self._quarantine.close(assignment)
+        elif assignment.wary and assignment.wary < self._in_flight_max:
+            self._forgive(assignment)
 
     @property
     def waiting(self) -> int:
@@ -271,8 +278,8 @@ class Core:
             assignment.count -= len(commit.settled)
             assignment.size -= size
             self._release(len(commit.settled), size)
-            if commit.prefix_to > commit.prefix_from and not assignment.careful:
-                assignment.takeovers = 0
+            if assignment.wary:
+                self._advance(assignment, len(commit.settled))
             if assignment.mark_due and _says(part.mark, assignment):
                 assignment.mark_due = False
                 self._open(assignment)
@@ -301,7 +308,8 @@ class Core:
         """Partitions that should not be read on: a full mark keeps what finished from committing,
         and they hold much of the window.
         """
-        return {a.source for a in self._by_source.values() if a.full and a.count > self._held_max}
+        held_max = self._in_flight_max // HELD_SHARE
+        return {a.source for a in self._by_source.values() if a.full and a.count > held_max}
 
     # --- giving up ---------------------------------------------------------------------------
 
@@ -352,9 +360,27 @@ class Core:
             self._quarantine.drop(assignment)
             self._to_lanes(assignment)
 
+    def _advance(self, assignment: Assignment, committed: int) -> None:
+        """A wary partition's commit makes room for the next of its records."""
+        assignment.released -= committed
+        assignment.wary -= min(committed, assignment.wary)
+        if not assignment.wary:
+            self._forgive(assignment)
+        self._to_lanes(assignment)
+
+    def _forgive(self, assignment: Assignment) -> None:
+        """Its last owners' deaths were not this partition's doing; the next mark says so."""
+        assignment.wary = assignment.takeovers = 0
+        self._to_lanes(assignment)
+
     def _to_lanes(self, assignment: Assignment) -> None:
-        """What waited in order may go by key."""
+        """What waits in order goes by key, as far as it may."""
+        if not assignment.opened or self._quarantine.holds(assignment):
+            return
         while assignment.backlog:
+            if assignment.wary and assignment.released >= self.lanes.running_max:
+                return
+            assignment.released += 1
             delivery = assignment.backlog.popleft()
             headers = dict(delivery.record.headers)
             self.lanes.offer(

@@ -3,17 +3,21 @@
 A process that dies takes all that runs in it along, and says nothing. What the log knows is that
 its partitions were never given up (`Mark.clean`). So:
 
-1. An owner that takes over from one that died counts it in the mark, before it dispatches. A commit
-   that moves the position sets the count back: what was in flight had not killed anybody.
-2. At `TAKEOVERS_MAX`, or if the last owner died while a record ran alone, the partition is careful:
-   its next `running_max` records (so many may have run when an owner died) run one at a time, in
-   order, and nothing else runs in this process meanwhile. It ends early where the partition, some
-   of them run, has no more to read: what killed was on the log already.
-3. Each start is committed before it, and with it the end of the record before; the end of the last
+1. An owner that takes over from one that died counts it in the mark, before it dispatches.
+2. While takeovers are counted, the partition is wary: at most `running_max` of its records are run
+   and not committed at a time, in order. Fast handlers finish thousands of records between two
+   commits, and a death undoes them all; in rounds, whatever killed lies among the first
+   `running_max` that are not finished. Takeovers are forgotten once as many records as may be in
+   flight have been committed, or where some have and the partition has no more to read.
+3. At `TAKEOVERS_MAX`, or if the last owner died while a record ran alone, the partition is careful:
+   its next `running_max` records run one at a time, in order, and nothing else runs in this process
+   meanwhile. It ends early where the partition, some of them run, has no more to read: what killed
+   was on the log already.
+4. Each start is committed before it, and with it the end of the record before; the end of the last
    one is committed before others of its partition run, so that no record is blamed for the next.
    One whose `STARTS_MAX` starts had no end is not started again: it has crashed, and is a dead
    letter.
-4. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
+5. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
    its own does not, for order's sake.
 """
 
@@ -80,6 +84,7 @@ class Quarantine:
         """The next record in order is the suspect. True if it needs no start to be committed."""
         suspect = assignment.suspect = assignment.backlog.popleft()
         suspect.alone = True
+        assignment.released += 1
         position = suspect.record.position
         again = position == assignment.suspect_at
         assignment.suspect_at = position

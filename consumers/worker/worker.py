@@ -29,9 +29,6 @@ from streams.topics import Namespace
 
 REVOKE_MARGIN_S: Final = WATCHDOG_S
 """A revocation waits for the drain and one commit; a commit that hangs ends the process."""
-HELD_SHARE: Final = 4
-"""A partition that a full mark keeps from committing is read on until it holds one in so many of
-the records that may be in flight."""
 
 TYPES_MAX: Final = 10_000
 """Payload types whose limits are remembered."""
@@ -86,7 +83,7 @@ class Worker:
             window.release,
             gates=gates_of(app),
             dedup_window=app.dedup_window,
-            held_max=app.in_flight_max // HELD_SHARE,
+            in_flight_max=app.in_flight_max,
         )
         source = KafkaSource(
             self._servers,

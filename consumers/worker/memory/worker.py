@@ -18,7 +18,7 @@ from consumers.worker.memory.sending import MemorySending, memory_client
 from consumers.worker.memory.source import MemorySource
 from consumers.worker.memory.transactions import MemoryTransactions
 from consumers.worker.ports import Transactions
-from consumers.worker.worker import HELD_SHARE, REVOKE_MARGIN_S, gates_of
+from consumers.worker.worker import REVOKE_MARGIN_S, gates_of
 from streams.memory import MemoryLog, MemoryPublisher
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -73,7 +73,7 @@ class MemoryWorker:
             window.release,
             gates=gates_of(app),
             dedup_window=app.dedup_window,
-            held_max=app.in_flight_max // HELD_SHARE,
+            in_flight_max=app.in_flight_max,
         )
         self.source = MemorySource(
             log,

@@ -40,7 +40,7 @@ class Fixture:
     """A core, the window that its source would fill, and what is on the log."""
 
     def __init__(
-        self, running_max: int = 100, *, dedup_window: int = 0, held_max: int = 1_000
+        self, running_max: int = 100, *, dedup_window: int = 0, in_flight_max: int = 10_000
     ) -> None:
         self.window = Window(1000, 64 * MB)
         self.gates: dict[bytes, tuple[Gate, ...]] = {}
@@ -49,7 +49,7 @@ class Fixture:
             self.window.release,
             gates=lambda type_name: self.gates.get(type_name, ()),
             dedup_window=dedup_window,
-            held_max=held_max,
+            in_flight_max=in_flight_max,
         )
         self.log: dict[Partition, Mark] = {}
         """The committed positions and their marks."""
@@ -306,7 +306,7 @@ def test_what_a_bounded_commit_left_goes_behind_what_an_abort_gave_back(
 def test_h10_what_the_mark_has_no_room_for_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stays for later commits; nothing is asked for in vain; a long queue is read no further."""
     monkeypatch.setattr(marks, "_RUNS_BYTES_MAX", 8)
-    box = Fixture(held_max=20)
+    box = Fixture(in_flight_max=80)
     box.assign(1)
     box.deliver(1, *(record(n, b"k%d" % n) for n in range(40)))
     running = [box.start() for _ in range(40)]
@@ -396,7 +396,7 @@ def test_a_stopping_partition_starts_nothing_and_commits_what_ran() -> None:
 
 
 def test_h11_a_partition_that_is_left_in_order_says_so() -> None:
-    """Its last commit is clean, and the next owner counts nobody's death."""
+    """Its last commit is clean: the next owner counts no further death, and forgets none."""
     box = Fixture()
     box.assign(1, mark=Mark(0, clean=False, takeovers=1))
     box.deliver(1, record(0), record(1))
@@ -409,7 +409,7 @@ def test_h11_a_partition_that_is_left_in_order_says_so() -> None:
     assert not box.core.settled_of([SOURCE])
     after = box.die()
     after.assign(1)
-    assert after.log[SOURCE] == Mark(1, clean=False)
+    assert after.log[SOURCE] == Mark(1, clean=False, takeovers=2)
 
 
 def test_h11_what_was_never_opened_is_left_as_it_was() -> None:

@@ -198,7 +198,7 @@ async def test_h10_a_full_mark_holds_its_partition_until_there_is_room(
             await go_on.wait()
 
     async with rigged(app) as rig:
-        rig.core._held_max = 5
+        rig.core._in_flight_max = 20
         envelopes = [assign_task(n, "k") for n in range(20)]
         rig.deliver(*(record(n, one, key=b"%d" % n) for n, one in enumerate(envelopes)))
         await until(lambda: rig.source.holds == [frozenset({SOURCE})], "held")
