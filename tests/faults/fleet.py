@@ -28,6 +28,8 @@ REPLACE_S: Final = 0.5
 """From a death to the next process in its place, as the supervisor's shortest wait."""
 STOP_S_MAX: Final = 90.0
 """How long a process may take to drain and leave."""
+SLOW_STOP_S: Final = 20.0
+"""After this it is asked where it is: its log then holds the stack of every thread."""
 DEATHS_MAX: Final = 50
 """Deaths that nobody caused after which no more processes are started."""
 
@@ -169,9 +171,13 @@ class Fleet:
         for process in processes:
             process.resume()
             process.end()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S_MAX):
-                await asyncio.gather(*(process.wait() for process in processes))
+        for limit_s in (SLOW_STOP_S, STOP_S_MAX):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await asyncio.gather(*(process.wait() for process in processes))
+            for process in processes:
+                if process.exit_code is None:
+                    process.tell_stacks()
         for process in processes:
             if process.exit_code is None:
                 process.kill()

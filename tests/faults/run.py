@@ -286,7 +286,7 @@ async def _settle(stage: Stage) -> None:
         limit_s=LIMIT_S,
         on_silence=silent,
     ):
-        stage.notes["not caught up"] = f"{stage.progress.left} positions left"
+        stage.notes["not caught up"] = "; ".join(stage.progress.apart)
 
 
 def _collect(stage: Stage) -> Evidence:

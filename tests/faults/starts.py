@@ -56,9 +56,10 @@ def total_starts(folder: Path) -> int:
     return sum(sum(counts[:_HOPS]) for counts in _counted(folder, "*"))
 
 
-def special_starts(folder: Path) -> int:
-    """Of these, the starts on special tasks."""
-    return sum(counts[SPECIAL] for counts in _counted(folder, "*"))
+def special_starts(folder: Path, pid: int | None = None) -> int:
+    """Of these, the starts on special tasks; of one process alone, if it is given."""
+    names = "*" if pid is None else f"{pid}-*"
+    return sum(counts[SPECIAL] for counts in _counted(folder, names))
 
 
 def _counted(folder: Path, names: str) -> Iterator[tuple[int, ...]]:

@@ -18,24 +18,23 @@ from streams.record import Partition
 
 ASK_S: Final = 5.0
 POLL_S: Final = 0.3
+UNANSWERED_MAX: Final = 5
+"""Questions without an answer after which another connection asks."""
 
 
 class Progress:
     """Committed positions of a group over one topic (full names), as last heard."""
 
     def __init__(self, servers: str, group: str, topic: str, partitions: int) -> None:
-        # A consumer that joins nothing. The admin client ends the whole process by an assertion
-        # when a coordinator that it asks dies (librdkafka 2.16.0, rd_kafka_enq_once).
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": group,
-                "isolation.level": "read_uncommitted",
-                "enable.auto.commit": False,
-                "socket.timeout.ms": 5_000,
-            },
-            logger=SILENT,
-        )
+        self._config = {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "isolation.level": "read_uncommitted",
+            "enable.auto.commit": False,
+            "socket.timeout.ms": 5_000,
+        }
+        self._consumer = self._connect()
+        self._unanswered = 0
         self._parts = [TopicPartition(topic, index) for index in range(partitions)]
         self.committed: dict[Partition, int] = {}
         self.ends: dict[Partition, int] = {}
@@ -62,19 +61,39 @@ class Progress:
             self.committed.get(part, 0) == end for part, end in self.ends.items()
         )
 
+    @property
+    def apart(self) -> list[str]:
+        """Partitions whose committed position is not their end."""
+        return [
+            f"{part}: committed {self.committed.get(part)}, end {end}"
+            for part, end in self.ends.items()
+            if self.committed.get(part, 0) != end
+        ]
+
     def ask(self) -> bool:
         """Ask once, ends last, so that `left` is never too small; False if there was no answer."""
         try:
-            answer = self._consumer.committed(self._parts, timeout=ASK_S)
-            for found in answer:
-                if found.error is None and found.offset >= 0:
-                    self._heard(Partition(found.topic, found.partition), found.offset)
+            committed = self._consumer.committed(self._parts, timeout=ASK_S)
+            ends = {}
             for part in self._parts:
                 _, end = self._consumer.get_watermark_offsets(part, timeout=ASK_S, cached=False)
-                self.ends[Partition(part.topic, part.partition)] = end
+                ends[Partition(part.topic, part.partition)] = end
         except KafkaException:
+            self._unanswered += 1
+            if self._unanswered % UNANSWERED_MAX == 0:  # it holds on to a broker that is gone
+                self._consumer.close()
+                self._consumer = self._connect()
             return False
+        for found in committed:
+            if found.error is None and found.offset >= 0:
+                self._heard(Partition(found.topic, found.partition), found.offset)
+        self.ends = ends
         return True
+
+    def _connect(self) -> Consumer:
+        # A consumer that joins nothing. The admin client ends the whole process by an assertion
+        # when a coordinator that it asks dies (librdkafka 2.16.0, rd_kafka_enq_once).
+        return Consumer(self._config, logger=SILENT)
 
     def _heard(self, source: Partition, position: int) -> None:
         before = self.committed.get(source, 0)

@@ -96,11 +96,11 @@ def deaf_records(records: int) -> dict[int, str]:
 
 async def rebalance_the_deaf(stage: Stage) -> None:
     """Take partitions away, and end a worker, while handlers run that will not stop."""
+    leaver = stage.fleet.processes[0]
     await stage.until(
-        lambda: special_starts(stage.folder) >= DEAF_RECORDS, "handlers that ignore cancellation"
+        lambda: special_starts(stage.folder, leaver.pid) > 0, "a handler that ignores cancellation"
     )
     await stage.fleet.start(run_id=stage.run_id)
-    leaver = stage.fleet.processes[0]
     stage.strikes()
     began = time.monotonic()
     leaver.end()
