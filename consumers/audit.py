@@ -28,7 +28,8 @@ from consumers.journal.tiling import Tiling, TilingResult
 from consumers.marks import Mark
 from streams.envelope import Envelope
 from streams.errors import DecodeError
-from streams.kafka.groups import CommittedPosition
+from streams.kafka.groups import GroupAdmin
+from streams.kafka.reader import KafkaLogReader
 from streams.ports import LogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
@@ -119,14 +120,24 @@ def _start(run: range) -> int:
     return run.start
 
 
-def marks_of(
-    committed: Mapping[str, Mapping[Partition, CommittedPosition]],
-) -> Mapping[str, Mapping[Partition, Mark]]:
-    """Committed positions read as the marks that workers leave."""
-    return {
-        group: {source: Mark.decode(*position) for source, position in found.items()}
-        for group, found in committed.items()
-    }
+def broker_marks(
+    groups: GroupAdmin, reader: KafkaLogReader, namespace: Namespace
+) -> CommittedMarks:
+    """What Kafka has committed for groups, read as the marks that workers leave.
+
+    It waits until the journal can be read up to what was there when the marks were: a worker that
+    died in a transaction hides what others have committed behind it.
+    """
+
+    def marks(group: str | None) -> Mapping[str, Mapping[Partition, Mark]]:
+        committed = groups.committed(group)
+        reader.await_settled([namespace.topic(JOURNAL)])
+        return {
+            name: {source: Mark.decode(*position) for source, position in found.items()}
+            for name, found in committed.items()
+        }
+
+    return marks
 
 
 def read_books(reader: LogReader, codec: Codec, namespace: Namespace) -> dict[str, GroupBooks]:

@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from consumers.audit import GroupAudit, marks_of
+from consumers.audit import GroupAudit, broker_marks
 from consumers.audit import audit as audit_groups
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.session import connect
@@ -35,7 +35,7 @@ def audit(
         session.codec,
         session.namespace,
         group=group,
-        committed=lambda name: marks_of(groups.committed(name)),
+        committed=broker_marks(groups, reader, session.namespace),
     )
     if group is not None and not results[0].tilings:
         raise ConfigurationError(

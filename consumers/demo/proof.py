@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from consumers.audit import GroupAudit, audit, marks_of
+from consumers.audit import GroupAudit, audit, broker_marks
 from consumers.demo.fleet import app
 from streams.envelope import Envelope, Kind
 from streams.kafka.groups import GroupAdmin
-from streams.ports import LogReader
+from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Codec
 from streams.topics import Namespace
 
@@ -29,7 +29,7 @@ def expected_outputs(envelope: Envelope) -> Mapping[str, int]:
 
 
 def audit_fleet(
-    reader: LogReader, codec: Codec, namespace: Namespace, groups: GroupAdmin
+    reader: KafkaLogReader, codec: Codec, namespace: Namespace, groups: GroupAdmin
 ) -> GroupAudit:
     """The fleet's books, with its outputs counted against what it owed."""
     (found,) = audit(
@@ -39,7 +39,7 @@ def audit_fleet(
         group=app.name,
         topics=app.topics,
         expect=expected_outputs,
-        committed=lambda group: marks_of(groups.committed(group)),
+        committed=broker_marks(groups, reader, namespace),
     )
     return found
 

@@ -1,13 +1,14 @@
 """Endings: what goes on the log with the outcome of a record, besides the outcome itself.
 
-handled         the handlers' outputs; an acknowledgement, if its sender asked for one (S3.9)
-dead-lettered   the outputs of those handlers that ended well; the dead letter; an error, if it
-was a request, so that whoever asked need not wait for its timeout
-expired, skipped   nothing
+- handled: the handlers' outputs; an acknowledgement, if its sender asked for one (S3.9)
+- dead-lettered: the outputs of those handlers that ended well; the dead letter; an error, if it was
+  a request, so that whoever asked need not wait for its timeout
+- expired, skipped: the outputs of those handlers that ended well in an earlier attempt
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -20,7 +21,7 @@ from consumers.worker.assignment import Delivery
 from consumers.worker.opening import Closed, Opened
 from streams.answers import failed
 from streams.envelope import Envelope, Kind
-from streams.errors import EnvelopeError
+from streams.errors import DecodeError, EnvelopeError
 from streams.record import Record
 
 Outputs = Mapping[str, Sequence[Output]]
@@ -46,10 +47,15 @@ class Endings:
         return found
 
     def closed(self, delivery: Delivery, closed: Closed) -> list[Output]:
-        """It ended before any handler ran."""
-        if closed.ending.outcome is not Outcome.DEAD_LETTERED:
-            return []
-        return self._dead_letter(delivery, closed.ending, (), "")
+        """It ended before any handler ran, or before those ran again that had failed."""
+        found = [output for outputs in (delivery.done or {}).values() for output in outputs]
+        if closed.ending.outcome is Outcome.DEAD_LETTERED:
+            found += self._dead_letter(delivery, closed.ending, (), "")
+            with contextlib.suppress(DecodeError):  # it may be dead for that very reason
+                record = delivery.record
+                envelope = self._outbox.codec.decode(record.value, record.headers)
+                found += self._answer(delivery, envelope, closed.ending)
+        return found
 
     def failed(
         self,
@@ -63,10 +69,14 @@ class Endings:
         envelope, names = opened.envelope, [one.handler for one in failures]
         found = _in_order(opened, outputs)
         found += self._dead_letter(delivery, ending, names, failures[0].stack)
-        if envelope.kind is Kind.REQUEST and envelope.reply_to:
-            answer = failed(envelope, str(ending.reason), ending.detail)
-            found += _told(delivery, self._outbox.answer, delivery.record, envelope, answer)
-        return found
+        return found + self._answer(delivery, envelope, ending)
+
+    def _answer(self, delivery: Delivery, envelope: Envelope, ending: Ending) -> list[Output]:
+        """An error to whoever asked, if it was a request."""
+        if envelope.kind is not Kind.REQUEST or not envelope.reply_to:
+            return []
+        answer = failed(envelope, str(ending.reason), ending.detail)
+        return _told(delivery, self._outbox.answer, delivery.record, envelope, answer)
 
     def _dead_letter(
         self, delivery: Delivery, ending: Ending, handlers: Sequence[str], stack: str

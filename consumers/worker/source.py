@@ -69,6 +69,15 @@ _PASSING: Final = frozenset(
     }
 )
 
+_NO_MEMBER: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+
 CONFIG: Final[Mapping[str, Any]] = {
     "group.protocol": "consumer",
     "isolation.level": "read_committed",
@@ -219,7 +228,9 @@ class KafkaSource:
                 self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as error:
             _log.warning("positions_not_committed", error=str(error))
-            how = Committed.NO
+            # No member any more: to say it all again would only repeat it.
+            gone = error.args[0].code() in _NO_MEMBER
+            how = Committed.UNKNOWN if gone else Committed.NO
         except RuntimeError:  # the consumer is closed
             how = Committed.UNKNOWN
         self._tell(_resolve, done, how)

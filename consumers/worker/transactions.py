@@ -23,7 +23,7 @@ When a step fails
 - After every abort, and after a commit that saw an error or took longer than `SUSPICIOUS_S`, the
   producer is discarded: a delayed request of the old one then carries an old epoch, and cannot
   touch the next transaction (H1).
-- A call that never returns (H6) ends the process after `WATCHDOG_S`; the group recovers.
+- A call that does not return (H6) ends the process after `WATCHDOG_S`; the group recovers.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ SUSPICIOUS_S: Final = 1.0
 """A commit that takes longer may have been retried underneath; 4 ms is normal, 25 ms p99."""
 CALL_S_MAX: Final = 15.0
 """Bound given to each client call: above transaction.timeout.ms."""
-WATCHDOG_S: Final = 60.0
-"""Longest a transaction may take with all its calls and a new producer, before we end (H6)."""
+WATCHDOG_S: Final = 20.0
+"""Longest that one step may take, before we end: a call that ignores its own bound (H6)."""
 WATCHDOG_EXIT: Final = 70
 """Exit code then (EX_SOFTWARE)."""
 BUFFER_POLL_S: Final = 0.05
@@ -100,6 +100,9 @@ class KafkaTransactions:
         self._suspicious = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="agentlog-commit", daemon=True)
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._step = 0
+        """Counts the thread's steps, each of a few calls that end within `CALL_S_MAX`."""
         self.producers_made = 0
         """How many producers there were; one unless something was suspicious."""
 
@@ -112,11 +115,12 @@ class KafkaTransactions:
         if self._thread.ident is None:
             self._thread.start()
         self._jobs.put((transaction, done))
-        watchdog = loop.call_later(WATCHDOG_S, self._bite, done)
+        self._watch(done)
         try:
             return await asyncio.shield(done)
         finally:
-            watchdog.cancel()
+            if self._watchdog is not None:
+                self._watchdog.cancel()
 
     async def close(self) -> None:
         """End the thread; its producer has nothing under way."""
@@ -124,12 +128,18 @@ class KafkaTransactions:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
 
-    def _bite(self, done: asyncio.Future[Committed]) -> None:
+    def _watch(self, done: asyncio.Future[Committed]) -> None:
+        self._watchdog = done.get_loop().call_later(WATCHDOG_S, self._look, done, self._step)
+
+    def _look(self, done: asyncio.Future[Committed], step: int) -> None:
         if done.done():  # in time; it was the event loop that was held up
             return
+        if step != self._step:  # it moves
+            self._watch(done)
+            return
         sys.stderr.write(
-            f"agentlog: a transaction did not end within {WATCHDOG_S:.0f} s; ending this worker "
-            "so that its group can go on (H6)\n"
+            f"agentlog: a step of a transaction did not end within {WATCHDOG_S:.0f} s; ending this "
+            "worker so that its group can go on (H6)\n"
         )
         sys.stderr.flush()
         self._give_up(WATCHDOG_EXIT)
@@ -139,6 +149,7 @@ class KafkaTransactions:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             transaction, done = job
+            self._step += 1
             try:
                 result: Committed | BaseException = self._transact(transaction)
             except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the commit
@@ -154,8 +165,10 @@ class KafkaTransactions:
             return self._no_producer(error)
         try:
             producer.begin_transaction()
+            self._step += 1
             produce_all(producer, transaction.outputs)
             for metadata, positions in transaction.positions:
+                self._step += 1
                 producer.send_offsets_to_transaction(
                     [
                         TopicPartition(*source, mark.position, mark.encode())
@@ -166,6 +179,7 @@ class KafkaTransactions:
                 )
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
+        self._step += 1
         try:
             producer.commit_transaction(CALL_S_MAX)
         except KafkaException as error:
@@ -183,6 +197,7 @@ class KafkaTransactions:
         _log.warning("transaction_aborted", error=str(cause))
         # Else the abort waits for what is still queued, up to its timeout.
         producer.purge()
+        self._step += 1
         try:
             producer.abort_transaction(CALL_S_MAX)
         except KafkaException as error:
@@ -215,6 +230,7 @@ class KafkaTransactions:
 
     def _standing_producer(self) -> Producer:
         if self._producer is None:
+            self._step += 1
             producer = self._make_producer(self._config, logger=SILENT)
             producer.init_transactions(CALL_S_MAX)
             self._producer = producer

@@ -19,7 +19,7 @@ from consumers.worker.ports import Transactions
 from consumers.worker.sending import Sending
 from consumers.worker.source import KafkaSource
 from consumers.worker.status import client_id
-from consumers.worker.transactions import WATCHDOG_S, KafkaTransactions
+from consumers.worker.transactions import KafkaTransactions
 from streams.client import Client
 from streams.kafka.publisher import Publisher
 from streams.kafka.replies import ReplyInbox, new_instance_name
@@ -27,8 +27,8 @@ from streams.ports import Clock, SystemClock
 from streams.schemas import Codec
 from streams.topics import Namespace
 
-REVOKE_MARGIN_S: Final = WATCHDOG_S
-"""A revocation waits for the drain and one commit; a commit that hangs ends the process."""
+REVOKE_MARGIN_S: Final = 60.0
+"""A revocation waits for the drain and one commit: all of its steps, each within its bound."""
 
 TYPES_MAX: Final = 10_000
 """Payload types whose limits are remembered."""

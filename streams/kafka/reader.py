@@ -37,6 +37,8 @@ from streams.record import Partition
 
 SILENCE_S_MAX: Final = 30.0
 """Seconds without an answer or progress after which a broker counts as silent."""
+SETTLE_S_MAX: Final = 60.0
+"""Longest that open transactions are waited for; a worker's times out after 10 to 20 s."""
 BATCH_RECORDS_MAX: Final = 10_000
 """Records in one batch."""
 QUEUED_KBYTES_MAX: Final = 131_072
@@ -123,6 +125,27 @@ class KafkaLogReader:
         topic_ids, partitions = self._described(topics)
         ends = self._positions(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return Cut(cluster_id=self._cluster_id(), topic_ids=topic_ids, ends=ends)
+
+    def await_settled(self, topics: Iterable[str]) -> None:
+        """Return once every transaction that is open on these topics now has ended.
+
+        Whoever died in one holds the end of its partitions back until the broker times it out.
+        Raises `BrokerError` after `SETTLE_S_MAX`.
+        """
+        _, partitions = self._described(topics)
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        appended = self._positions(partitions, latest, IsolationLevel.READ_UNCOMMITTED)
+        deadline = time.monotonic() + SETTLE_S_MAX
+        while open_ones := [
+            part
+            for part, end in self._positions(partitions, latest).items()
+            if end < appended[part]
+        ]:
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    f"a transaction is open on {open_ones[0]} for longer than {SETTLE_S_MAX:g} s"
+                )
+            time.sleep(_ASK_AGAIN_S)
 
     def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
         """The first position that each partition still has."""
@@ -263,14 +286,19 @@ class KafkaLogReader:
         answer = self._admin.describe_cluster(request_timeout=self._silence_s_max)
         return str(self._answer(answer, "the cluster").cluster_id)
 
-    def _positions(self, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+    def _positions(
+        self,
+        partitions: Sequence[Partition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[Partition, int]:
         """The position that `spec` means on each partition; asks again while leaders move."""
         found: dict[Partition, int] = {}
         deadline = time.monotonic() + self._silence_s_max
         while missing := [part for part in partitions if part not in found]:
             answers = self._admin.list_offsets(
                 {TopicPartition(part.topic, part.index): spec for part in missing},
-                isolation_level=IsolationLevel.READ_COMMITTED,
+                isolation_level=isolation,
                 request_timeout=self._silence_s_max,
             )
             for where, future in answers.items():

@@ -33,6 +33,9 @@ ROOM_POLL_S: Final = 0.005
 ROOM_POLL_S_MAX: Final = 0.5
 """A closed window is looked at after the first, then half as often each time, down to this."""
 
+_NO_MEMBER: Final = frozenset(
+    {Failure.UNKNOWN_MEMBER_ID, Failure.STALE_MEMBER_EPOCH, Failure.FENCED_MEMBER_EPOCH}
+)
 _log: Final = structlog.get_logger("agentlog.worker.source")
 
 
@@ -112,7 +115,8 @@ class MemorySource:
                 self._log.commit_positions(metadata, stored_positions(ours))
         except CallFailed as error:
             _log.warning("positions_not_committed", error=str(error))
-            return Committed.NO
+            # No member any more: to say it all again would only repeat it.
+            return Committed.UNKNOWN if error.failure in _NO_MEMBER else Committed.NO
         return Committed.YES
 
     async def stop(self) -> None:

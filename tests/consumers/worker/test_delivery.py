@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.audit import audit, marks_of
+from consumers.audit import audit, broker_marks
 from consumers.context import Context
 from consumers.retry import RetryPolicy
 from streams import control
@@ -37,7 +37,7 @@ def assert_clean(bench: Bench, group: str) -> None:
         CODEC,
         bench.namespace,
         group=group,
-        committed=lambda name: marks_of(groups.committed(name)),
+        committed=broker_marks(groups, bench.reader, bench.namespace),
     )
     assert found.clean, found
 
@@ -171,7 +171,7 @@ async def test_at_least_once_handles_everything_and_its_books_say_so(bench: Benc
         CODEC,
         bench.namespace,
         group="fleet",
-        committed=lambda name: marks_of(groups.committed(name)),
+        committed=broker_marks(groups, bench.reader, bench.namespace),
     )
     assert (found.clean, found.delivery, found.outcomes) == (
         True,
