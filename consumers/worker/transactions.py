@@ -229,6 +229,10 @@ class KafkaTransactions:
     # --- producers ---------------------------------------------------------------------------
 
     def _standing_producer(self) -> Producer:
+        if self._producer is not None:
+            self._producer.poll(0)  # it hears now of what happened while it stood idle
+            if self._suspicious:
+                self._discard()
         if self._producer is None:
             self._step += 1
             producer = self._make_producer(self._config, logger=SILENT)

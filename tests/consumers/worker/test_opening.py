@@ -75,7 +75,7 @@ class Desk:
         record = Record("ns.tasks", 0, 7, NOW_US // 1000 - 250, b"k", value, tuple(found))
         mark = Mark(0, clean=False, suspect=7, starts=starts)
         assignment = Assignment(
-            1, Partition("ns.tasks", 0), mark, "m", careful_max=1, dedup_window=0
+            1, Partition("ns.tasks", 0), mark, "m", careful_max=1, wary_max=1, dedup_window=0
         )
         odd = duplicate or bool(added) or starts > 0
         made = Delivery(record, assignment, 7, duplicate=duplicate, odd=odd)
