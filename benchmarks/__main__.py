@@ -7,14 +7,12 @@ judge by).
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from benchmarks import (
     cancels,
@@ -29,6 +27,7 @@ from benchmarks import (
     replay,
     report,
 )
+from benchmarks.elsewhere import log_warnings_only
 from benchmarks.figures import Results
 from benchmarks.machine import this_machine
 from benchmarks.stage import Stage
@@ -75,10 +74,7 @@ def main() -> int:
 def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
     if "frameworks" in names:
         frameworks.require_peers()  # before anything is measured
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_warnings_only()
     machine = this_machine()
     with open_broker(Settings(), temporary=True) as broker:
         stage = Stage(bootstrap_servers=broker.bootstrap_servers, quick=asked.quick, say=_say)

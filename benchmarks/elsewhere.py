@@ -6,12 +6,16 @@ The target gets its end of a pipe first, and ends when the other end is closed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, NamedTuple
+
+import structlog
 
 END_S_MAX: Final = 60.0
 """How long it may take to end once its pipe is closed."""
@@ -29,7 +33,7 @@ def elsewhere(target: Callable[..., None], *arguments: Any) -> Iterator[Elsewher
     """Run `target(pipe, *arguments)`, all picklable, in a fresh process while the block lasts."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -40,6 +44,19 @@ def elsewhere(target: Callable[..., None], *arguments: Any) -> Iterator[Elsewher
         if process.is_alive():
             process.kill()
             process.join()
+
+
+def log_warnings_only() -> None:
+    """To stderr: stdout is for results."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _begin(target: Callable[..., None], pipe: Connection, *arguments: Any) -> None:
+    log_warnings_only()
+    target(pipe, *arguments)
 
 
 def closed(pipe: Connection) -> asyncio.Event:

@@ -47,6 +47,7 @@ def bench(stage: Stage) -> Results:
             Figure(meaning=f"{how}: {what}", rounds=[size], unit="bytes")
             for how, sizes in found.items()
             for what, size in sizes.items()
+            if size
         ],
     )
 

@@ -162,7 +162,10 @@ def _serve_loop(
         await producer.start()
         target = Namespace(namespace).topic(EVENTS)
         passing_on = asyncio.create_task(_pass_on(consumer, producer, target))
-        await closed(pipe).wait()
+        ending = asyncio.create_task(closed(pipe).wait())
+        await asyncio.wait({passing_on, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if passing_on.done():
+            passing_on.result()  # it ended of itself, so it raised
         passing_on.cancel()
         await producer.stop()
         await consumer.stop()
@@ -172,4 +175,4 @@ def _serve_loop(
 
 async def _pass_on(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, target: str) -> None:
     async for record in consumer:
-        await producer.send(target, record.value, record.key, headers=record.headers)
+        await producer.send(target, record.value, record.key, headers=list(record.headers))

@@ -17,7 +17,8 @@ def markdown(machine: Machine, results: Iterable[Results], command: str, notes: 
         "the notes at its end (`benchmarks/notes.md`). Every figure is the median of several "
         "rounds in which the contenders took turns, with the lowest and the highest round beside "
         "it; every ratio is taken within each round, against a baseline that ran in the same "
-        "minute, on the same data and the same broker. One round before them warmed everybody.",
+        "minute, on the same data and the same broker; what has a unit is what this machine did. "
+        "One round before them warmed everybody.",
         _machine(machine),
         *(_section(found) for found in results),
         notes.strip(),

@@ -27,6 +27,7 @@ async def _work(broker_class: Any, libraries: tuple[str, ...]) -> None:
     clock, done = Clock(job.records), asyncio.Event()
 
     async def decode(message: Any) -> Any:
+        clock.begin()
         if job.batch:
             return [read(value) for value in message.body]
         return read(message.body)

@@ -39,22 +39,25 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
     records: int
     seconds: float
-    """From the first record in a handler until the group was left, all committed."""
+    """From when work on the first record began until the group was left, all committed."""
     versions: dict[str, str]
 
 
 class Clock:
-    """Counts a peer's records, and measures from the first."""
+    """Counts a peer's records, and measures from when work on the first began."""
 
     def __init__(self, records: int) -> None:
         self._records = records
         self._handled = 0
         self._began_s = 0.0
 
+    def begin(self) -> None:
+        """Work on a record, or on a batch, begins; the first one counts."""
+        self._began_s = self._began_s or time.perf_counter()
+
     def count(self, records: int = 1) -> bool:
         """So many are in the handler now; True if these are the last."""
-        if not self._handled:
-            self._began_s = time.perf_counter()
+        self.begin()
         self._handled += records
         return self._handled >= self._records
 

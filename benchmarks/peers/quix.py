@@ -22,7 +22,7 @@ class _Read(Deserializer):  # type: ignore[misc]
         super().__init__()
         self._read = read
 
-    def __call__(self, value: bytes, _ctx: Any) -> dict[str, Any]:
+    def __call__(self, value: bytes, ctx: Any) -> dict[str, Any]:  # noqa: ARG002
         return self._read(value)
 
 
@@ -31,7 +31,7 @@ class _Write(Serializer):  # type: ignore[misc]
         super().__init__()
         self._write = write
 
-    def __call__(self, value: Mapping[str, Any], _ctx: Any) -> bytes:
+    def __call__(self, value: Mapping[str, Any], ctx: Any) -> bytes:  # noqa: ARG002
         return self._write(value)
 
 
