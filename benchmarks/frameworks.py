@@ -79,7 +79,7 @@ def bench(stage: Stage) -> Results:
                 Contender("worker, exactly once, one output", lambda: worker.run(output=True)),
                 Contender("Quix Streams, exactly once, one output", peers.of(QUIX, output=True)),
             ],
-            stage.size(5, 1),
+            stage.size(3, 1),
         )
     ours, aiokafka, injected, confluent, batched, at_least_once, quix, talking, quix_talking = (
         measured
@@ -97,7 +97,11 @@ def bench(stage: Stage) -> Results:
                 aiokafka,
                 bar=at_least(BAR_FASTSTREAM),
             ),
-            ratio("worker (exactly once) over FastStream with its defaults", ours, injected),
+            ratio(
+                "worker (exactly once) over FastStream that injects arguments (its default)",
+                ours,
+                injected,
+            ),
             ratio("worker (exactly once) over FastStream on confluent", ours, confluent),
             ratio("worker (exactly once) over FastStream that hands over batches", ours, batched),
             ratio(

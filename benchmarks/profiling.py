@@ -10,13 +10,16 @@ from __future__ import annotations
 import cProfile
 import pstats
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 MODULES_MAX: Final = 25
 FUNCTIONS_MAX: Final = 25
 
+_C: Final = "~"
+"""What cProfile calls the file of what is not Python."""
+_WAITS: Final = ("epoll", "acquire")
 _ROOT: Final = Path(__file__).parent.parent
 
 
@@ -25,35 +28,32 @@ def profiled(name: str, run: Callable[[], float]) -> str:
     profile = cProfile.Profile()
     rate = profile.runcall(run)
     stats: dict[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    own: Counter[str] = Counter()
+    by_module: Counter[str] = Counter()
     by_function: Counter[str] = Counter()
+    waited_s = 0.0
     for (file, line, function), (_, calls, own_s, *_) in stats.items():
-        module = _module(file, function)
-        own[module] += own_s
-        by_function[f"{module}:{line} {function} ({calls:,} calls)"] += own_s
-    total_s = sum(own.values())
-    waited_s = own.pop(_WAITING, 0.0)
-    lines = [
-        f"{name}: {rate:,.0f} records/s while profiled; {total_s:.2f} s, of which the loop waited "
-        f"{waited_s:.2f} s",
-        *(_share(*one, total_s - waited_s) for one in own.most_common(MODULES_MAX)),
-        "",
-        *(_share(*one, total_s - waited_s) for one in by_function.most_common(FUNCTIONS_MAX)),
-    ]
-    return "\n".join(lines)
+        if file == _C and any(one in function for one in _WAITS):
+            waited_s += own_s
+            continue
+        module = "C functions" if file == _C else _module(Path(file))
+        by_module[module] += own_s
+        place = function if file == _C else f"{module}:{line} {function}"
+        by_function[f"{place} ({calls:,} calls)"] += own_s
+    busy_s = sum(by_module.values())
+    return "\n".join(
+        [
+            f"{name}: {rate:,.0f} records/s while profiled; busy {busy_s:.2f} s, waited "
+            f"{waited_s:.2f} s",
+            *_shares(by_module.most_common(MODULES_MAX), busy_s),
+            "",
+            *_shares(by_function.most_common(FUNCTIONS_MAX), busy_s),
+        ]
+    )
 
 
-_WAITING: Final = "waiting"
+def _module(path: Path) -> str:
+    return str(path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else Path(*path.parts[-2:]))
 
 
-def _module(file: str, function: str) -> str:
-    if file == "~":
-        return _WAITING if "epoll" in function or "acquire" in function else f"C {function}"
-    path = Path(file)
-    if path.is_relative_to(_ROOT):
-        return str(path.relative_to(_ROOT))
-    return "/".join(path.parts[-2:])
-
-
-def _share(name: str, own_s: float, total_s: float) -> str:
-    return f"{own_s / total_s:6.1%} {own_s:7.3f} s  {name}"
+def _shares(found: Sequence[tuple[str, float]], busy_s: float) -> list[str]:
+    return [f"{own_s / busy_s:6.1%} {own_s:7.3f} s  {name}" for name, own_s in found]
