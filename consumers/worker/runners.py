@@ -150,6 +150,9 @@ class Runners:
 
     async def _run(self, runner: asyncio.Task[None], delivery: Delivery, cell: RunCell) -> None:
         """One attempt. The core hears how it ended, whatever happens."""
+        if not delivery.assignment.live:  # lost since it was taken: nobody may interrupt it later
+            self._core.finished(delivery, None)
+            return
         try:
             opened = self._opening.open(delivery)
         except Exception as error:  # noqa: BLE001 - its schema cannot be asked for: none can go on

@@ -119,6 +119,21 @@ async def test_a_handler_that_is_interrupted_before_its_first_step_frees_its_key
     assert rig.count == 0
 
 
+async def test_a_record_whose_partition_is_lost_before_its_first_step_does_not_run() -> None:
+    """It was taken, and its runner not begun: nobody could interrupt it any more.
+
+    Found by the simulation (seed 244).
+    """
+    app, ran = noting()
+    async with rigged(app) as rig:
+        await until(lambda: bool(rig.transactions.made), "open")
+        rig.deliver(record(0, assign_task(0, "k")))
+        asyncio.get_running_loop().call_soon(rig.loop.on_lost, [SOURCE])
+        await until(lambda: rig.count == 0, "given up")
+        await asyncio.sleep(0.01)
+    assert ran == []
+
+
 async def test_h04_an_aborted_commit_is_made_again_without_running_anything_twice() -> None:
     """The same outputs and positions go into the next transaction."""
     app, ran = noting()
