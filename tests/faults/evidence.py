@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from consumers.audit import GroupAudit, audit
+from consumers.audit import GroupAudit, audit, broker_marks
 from consumers.journal import OUTCOMES_RECORDED
 from consumers.journal.runs import decode_runs
 from streams.envelope import Envelope
 from streams.errors import DecodeError
+from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
@@ -42,6 +43,7 @@ class Reading:
 
     def __init__(self, servers: str, namespace: Namespace, codec: Codec) -> None:
         self._reader = KafkaLogReader(servers)
+        self._marks = broker_marks(GroupAdmin(servers, namespace), self._reader, namespace)
         self._namespace = namespace
         self._codec = codec
 
@@ -56,7 +58,14 @@ class Reading:
             seen += self._seen(record)
         for record in self._records(EVENTS):
             seen += self._seen(record)
-        (books,) = audit(self._reader, self._codec, self._namespace, group=GROUP, expect=expected)
+        (books,) = audit(
+            self._reader,
+            self._codec,
+            self._namespace,
+            group=GROUP,
+            expect=expected,
+            committed=self._marks,
+        )
         return Evidence(
             history=History(
                 sent=sent,

@@ -194,6 +194,8 @@ def _row(
     books = evidence.audit
     clean = books.clean and not any(verdict.count for verdict in verdicts.values())
     starts = total_starts(stage.folder)
+    if stage.fleet.deaths:
+        stage.notes["ended by themselves"] = str(stage.fleet.deaths)
     return Row(
         name=fault.name,
         what=fault.what,
@@ -225,24 +227,23 @@ def _row(
 
 @contextlib.asynccontextmanager
 async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
-    """The load: on the log before the block, or on its way while the block runs."""
-    load = asyncio.create_task(
-        asyncio.to_thread(
-            publish,
-            stage.cluster.servers,
-            stage.namespace,
-            CODEC,
-            stage.load,
-            pace_s=fault.pace_s,
-        )
-    )
-    stage.loaded = load
+    """The load: on the log before the block; or, if it has a pace, on its way while the block
+    runs, from when all workers are members.
+    """
+
+    async def load() -> None:
+        if fault.pace_s:
+            await stage.until(stage.all_joined, "every worker is a member")
+        servers, pace_s = stage.cluster.servers, fault.pace_s
+        await asyncio.to_thread(publish, servers, stage.namespace, CODEC, stage.load, pace_s=pace_s)
+
+    stage.loaded = asyncio.create_task(load())
     if not fault.pace_s:
-        await load
+        await stage.loaded
     try:
         yield
     finally:
-        await load
+        await stage.loaded
 
 
 @contextlib.asynccontextmanager

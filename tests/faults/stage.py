@@ -99,6 +99,10 @@ class Stage:
         answer = self.cluster.admin.describe_consumer_groups([self.group])[self.group]
         return len(answer.result(10).members)
 
+    def all_joined(self) -> bool:
+        """Whether all worker processes, and there are some, are members."""
+        return 0 < len(self.fleet.processes) <= self.members()
+
     def strikes(self) -> None:
         """Now something breaks; what went before was only finding out what to break."""
         self.struck_ms = time.time_ns() // 1_000_000
