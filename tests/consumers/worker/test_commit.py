@@ -78,7 +78,33 @@ async def test_a_producer_is_kept_while_nothing_is_suspicious() -> None:
         "send_offsets_to_transaction",
         "commit_transaction",
     ]
-    assert [producer.calls for producer in made] == [["init_transactions", *one, *one, "purge"]]
+    assert [producer.calls for producer in made] == [
+        ["init_transactions", *one, "poll", *one, "purge"]
+    ]
+
+
+async def test_h01_a_producer_that_lost_its_broker_while_idle_is_not_used_again() -> None:
+    """It hears of that before the next transaction begins, not within it."""
+    made: list[ScriptedProducer] = []
+
+    def make(config: dict[str, Any], **_named: Any) -> Any:
+        producer = ScriptedProducer({})
+        made.append(producer)
+
+        def poll() -> None:
+            if producer.calls.count("commit_transaction") == 1:
+                config["error_cb"](TIMED_OUT)
+
+        producer.failures["poll"] = poll
+        return producer
+
+    transactions = KafkaTransactions("nowhere:1", "id", make_producer=make)
+    try:
+        results = [await transactions.commit(WORK), await transactions.commit(WORK)]
+    finally:
+        await transactions.close()
+    assert results == [Committed.YES, Committed.YES]
+    assert [producer.calls.count("begin_transaction") for producer in made] == [1, 1]
 
 
 async def test_h01_every_abort_discards_the_producer() -> None:
