@@ -66,8 +66,8 @@ def bench(stage: Stage) -> Results:
                 Contender("worker, exactly once", lambda: worker.run(output=False)),
                 Contender("FastStream, aiokafka", peers.of(FASTSTREAM)),
                 Contender(
-                    "FastStream, aiokafka, arguments injected",
-                    peers.of(FASTSTREAM, inject=True),
+                    "FastStream, aiokafka, as it comes",
+                    peers.of(FASTSTREAM, as_it_comes=True),
                 ),
                 Contender("FastStream, confluent", peers.of(FASTSTREAM_CONFLUENT)),
                 Contender("FastStream, aiokafka, batch=True", peers.of(FASTSTREAM, batch=True)),
@@ -81,7 +81,7 @@ def bench(stage: Stage) -> Results:
             ],
             stage.size(3, 1),
         )
-    ours, aiokafka, injected, confluent, batched, at_least_once, quix, talking, quix_talking = (
+    ours, aiokafka, as_it_comes, confluent, batched, at_least_once, quix, talking, quix_talking = (
         measured
     )
     versions = ", ".join(f"{name} {found}" for name, found in sorted(peers.versions.items()))
@@ -98,9 +98,9 @@ def bench(stage: Stage) -> Results:
                 bar=at_least(BAR_FASTSTREAM),
             ),
             ratio(
-                "worker (exactly once) over FastStream that injects arguments (its default)",
+                "worker (exactly once) over FastStream as it comes (injects, logs)",
                 ours,
-                injected,
+                as_it_comes,
             ),
             ratio("worker (exactly once) over FastStream on confluent", ours, confluent),
             ratio("worker (exactly once) over FastStream that hands over batches", ours, batched),
@@ -134,12 +134,14 @@ class _Peers:
         """Of the peers that have run, and of what they are made of."""
 
     def of(
-        self, program: str, *, output: bool = False, batch: bool = False, inject: bool = False
+        self, program: str, *, output: bool = False, batch: bool = False, as_it_comes: bool = False
     ) -> Callable[[], float]:
         """A run of this program: its records per second."""
 
         def run() -> float:
-            done = self._run(program, self._job(output=output, batch=batch, inject=inject))
+            done = self._run(
+                program, self._job(output=output, batch=batch, as_it_comes=as_it_comes)
+            )
             self.versions |= done.versions
             if done.records < self._records:
                 raise AssertionError(f"{program} handled {done.records} of {self._records}")
@@ -147,7 +149,7 @@ class _Peers:
 
         return run
 
-    def _job(self, *, output: bool, batch: bool, inject: bool) -> Job:
+    def _job(self, *, output: bool, batch: bool, as_it_comes: bool) -> Job:
         return Job(
             bootstrap_servers=self._servers,
             topic=self._namespace.topic(TASKS),
@@ -156,7 +158,7 @@ class _Peers:
             schemas=str(self._folder / "schemas.json"),
             output_topic=self._namespace.topic(EVENTS) if output else None,
             batch=batch,
-            inject=inject,
+            as_it_comes=as_it_comes,
             state_dir=str(self._folder / "state"),
         )
 

@@ -1,9 +1,9 @@
 """FastStream's two Kafka flavours do the same here; only their broker differs.
 
 The quickest that each allows while order is kept: nothing injected or validated between decoder and
-handler (`apply_types=False`; its default is True, which `inject` asks for), no log line per record,
-one worker, positions committed by the client every 5 s and when it stops (which may lose records in
-a crash: it promises less than the worker does).
+handler, no log line per record (`as_it_comes` asks for both, which are the defaults), one worker,
+positions committed by the client every 5 s and when it stops (which may lose records in a crash: it
+promises less than the worker does).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ async def _work(broker_class: Any, libraries: tuple[str, ...]) -> None:
         if clock.count(len(tasks)):
             done.set()
 
-    broker = broker_class(job.bootstrap_servers, apply_types=job.inject, logger=None)
+    quick = {} if job.as_it_comes else {"apply_types": False, "logger": None}
+    broker = broker_class(job.bootstrap_servers, **quick)
     subscriber = broker.subscriber(
         job.topic,
         group_id=job.group,

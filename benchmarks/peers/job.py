@@ -23,8 +23,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Where each handler publishes one report, exactly once; None for handlers that do nothing."""
     batch: bool = False
     """Whether the handler takes lists of records, where the peer has that."""
-    inject: bool = False
-    """Whether the handler's arguments are injected and validated, where the peer can leave that."""
+    as_it_comes: bool = False
+    """Whether the peer's own defaults are kept where others are quicker."""
     state_dir: str = ""
     """A folder that the peer may write to."""
 
