@@ -75,6 +75,8 @@ class MemorySource:
         self._read_back = read_back
         self._pace = pace
         self._owned: dict[Partition, _Owned] = {}
+        self._taking: frozenset[Partition] = frozenset()
+        """What became ours and waits for its committed positions: nobody else may have it."""
         self._held: frozenset[Partition] = frozenset()
         self._commands: list[Callable[[], Awaitable[None]]] = []
         self._wake = asyncio.Event()
@@ -162,7 +164,8 @@ class MemorySource:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             with contextlib.suppress(CallFailed):  # the task finds out by itself
-                self._log.heartbeat(self._group, self.member_id, self._epoch, self._owned)
+                owned = {*self._owned, *self._taking}
+                self._log.heartbeat(self._group, self.member_id, self._epoch, owned)
             self._log.tick()
             self._wake.set()
 
@@ -197,7 +200,9 @@ class MemorySource:
 
     async def _take(self, wanted: Mapping[Partition, GroupMetadata]) -> None:
         """Begin with these, from their committed positions on, under new tokens."""
+        self._taking = frozenset(wanted)
         stored = await self._committed(wanted)
+        self._taking = frozenset()
         assigned = []
         for source, metadata in wanted.items() if stored is not None else ():
             known = stored.get(source) if stored else None
