@@ -15,6 +15,8 @@ from typing import Final
 _MESSAGE_ID: Final = re.compile(r"msg-[0-9]{13}-[a-z0-9]{9}")
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SUFFIX_LENGTH: Final = 9
+_BEYOND_SUFFIX: Final = 36 ** (50 - _SUFFIX_LENGTH)
+_PAIRS: Final = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _MS_MAX: Final = 10**13
 
 
@@ -48,12 +50,16 @@ def derived_id(
 
 def _first_base36_digits(number: int) -> str:
     # 2**256 has 50 base-36 digits; dividing away 41 leaves the nine most significant ones.
-    return _base36(number // 36 ** (50 - _SUFFIX_LENGTH))
+    return _base36(number // _BEYOND_SUFFIX)
 
 
 def _base36(number: int) -> str:
-    digits = []
-    for _ in range(_SUFFIX_LENGTH):
-        number, digit = divmod(number, 36)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+    """Nine base-36 digits of a number below 36**9, taken in threes."""
+    high, low = divmod(number, 36**3)
+    high, middle = divmod(high, 36**3)
+    return _three(high) + _three(middle) + _three(low)
+
+
+def _three(number: int) -> str:
+    high, low = divmod(number, 36)
+    return _PAIRS[high] + _ALPHABET[low]

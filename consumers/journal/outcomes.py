@@ -104,4 +104,5 @@ class Settled(msgspec.Struct, frozen=True):
     @property
     def outputs_size(self) -> int:
         """Bytes of the outputs' values."""
-        return sum(len(output.value or b"") for output in self.outputs)
+        outputs = self.outputs
+        return sum([len(output.value or b"") for output in outputs]) if outputs else 0

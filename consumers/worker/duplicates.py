@@ -39,7 +39,10 @@ class RecentRecords:
             return True
         # What repeats is remembered from now on, not from when it was there first.
         self._current.add(identity)
-        return any(identity in part for part in self._earlier)
+        for part in self._earlier:  # noqa: SIM110 - per record: a generator costs as much again
+            if identity in part:
+                return True
+        return False
 
     def _turn(self, position: int) -> None:
         """Begin a new quarter; a jump over several leaves their places empty."""
