@@ -25,7 +25,8 @@ from consumers.journal.outcomes import Delivery
 from consumers.retry import RetryPolicy
 from consumers.window import CLIENT_QUEUE_BYTES
 from streams.errors import ConfigurationError
-from streams.topics import JOURNAL
+from streams.fleets import AGENTS_MAX, is_agent
+from streams.topics import INBOX, JOURNAL
 
 EVERY_TYPE: Final = "*"
 
@@ -67,6 +68,10 @@ class App:
     last `dedup_window` positions of its partition, by id, key and redrive, is skipped; taking a
     partition over reads back that many records (0: nothing is remembered).
 
+    `agents` are the agents that the group runs, by name or glob pattern (`reviewer-*`): its workers
+    register them when they start, so that publishers can tell who is nobody. None: it registers
+    none.
+
     Handlers of one type, and those of `*`, run in parallel on a record. A record whose type has
     none is skipped with a warning and counts as processed (S3.7). Imported records are skipped
     unless `skip_imports` is False: they are history, not work.
@@ -77,6 +82,7 @@ class App:
         name: str,
         *,
         topics: Iterable[str],
+        agents: Iterable[str] = (),
         in_flight_max: int = 10_000,
         in_flight_bytes_max: int = 64 * 1024 * 1024,
         running_max: int = 100,
@@ -90,6 +96,7 @@ class App:
     ) -> None:
         self.name = name
         self.topics = tuple(topics)
+        self.agents = (agents,) if isinstance(agents, str) else tuple(agents)
         self.in_flight_max = in_flight_max
         self.in_flight_bytes_max = in_flight_bytes_max
         self.running_max = running_max
@@ -112,6 +119,16 @@ class App:
             (
                 JOURNAL not in self.topics,
                 "cannot read the journal: its own commits would feed it for ever",
+            ),
+            (
+                all(map(is_agent, self.agents)),
+                "agents holds what no agent can be called; give names or patterns, as in "
+                "agents=('reviewer-*', 'planner')",
+            ),
+            (len(self.agents) <= AGENTS_MAX, f"agents holds more than {AGENTS_MAX}; use patterns"),
+            (
+                not self.agents or INBOX in self.topics,
+                f"registers agents but does not read {INBOX}, where they are written to",
             ),
             (
                 min(self.in_flight_max, self.running_max) >= 1,

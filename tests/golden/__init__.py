@@ -17,6 +17,11 @@ _DAY_US: Final = 1_376_409_446_000_000
 
 _PAYLOADS: Final[dict[str, dict[str, Any]]] = {
     "agentlog.Json": {"json": '{"question":"Grüße?","n":1}'},
+    "agentlog.agent.FleetRegistered": {
+        "group": "agentlog.fleet",
+        "agents": ["planner", "reviewer-*"],
+        "topics": ["agentlog.inbox", "agentlog.tasks"],
+    },
     "agentlog.agent.StatusReported": {
         "agent_status": "busy",
         "current_tasks": ["t-1", "t-2"],
