@@ -158,6 +158,8 @@ class KafkaSource:
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._poll_s = COMMIT_POLL_S  # commits come again and again
         self._commands.put(lambda: self._commit(marks, done))
+        if self._over.is_set():  # just now: it may not have seen this any more
+            return Committed.UNKNOWN
         return await done
 
     async def stop(self) -> None:
