@@ -47,7 +47,7 @@ class Latency(NamedTuple):
 
 def bench(stage: Stage) -> Results:
     """The worker exactly once and at least once, and the bare loop."""
-    records = stage.size(15_000, 2_000)
+    records = stage.size(12_000, 2_000)
     turns = take_turns(
         stage,
         [
@@ -56,7 +56,7 @@ def bench(stage: Stage) -> Results:
             Contender("aiokafka loop", lambda: _run(stage, records, None)),
         ],
         stage.size(3, 1),
-        warm_up=False,
+        warm_up=not stage.quick,
     )
     exactly, at_least, bare = turns
     return Results(

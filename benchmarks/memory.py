@@ -1,8 +1,8 @@
 """memory: does a worker that cannot keep up stay as large as it is?
 
 All records are on the log before the worker starts, so they arrive as quickly as it takes them, and
-its handler is slower than that: its window is full from beginning to end. The resident set is the
-worker process's own.
+its handler is slower than that: its window swings between half full and full from beginning to end.
+The resident set is the worker process's own.
 """
 
 from __future__ import annotations
