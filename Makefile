@@ -12,7 +12,7 @@ NAMED  := $(filter-out -%,$(ARGS))
 NEEDED := $(if $(filter frameworks,$(or $(NAMED),$(if $(filter --profile,$(ARGS)),,frameworks))),$(PEERS_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench peers faults clean lock
+.PHONY: help run test check bench peers faults simulate clean lock
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ peers: $(PEERS_READY) ## Install what the bench `frameworks` compares with, apar
 
 faults: $(READY) ## Break a three-node cluster and its workers in every way we know (ARGS=--json)
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+simulate: $(READY) ## Run seeds of the simulation, new ones each time (ARGS="--seeds 20000")
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv

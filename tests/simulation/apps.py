@@ -66,8 +66,10 @@ def make_apps(schedule: Schedule, observe: Observe) -> list[App]:
 
 def handlers_of(schedule: Schedule, group: str, type_name: str) -> tuple[str, ...]:
     """Names of the handlers that a group has for a type."""
-    hops = {ASSIGN: "first", STATUS: "last"} if schedule.two_groups else dict.fromkeys(
-        (ASSIGN, FINISHED), "first"
+    hops = (
+        {ASSIGN: "first", STATUS: "last"}
+        if schedule.two_groups
+        else dict.fromkeys((ASSIGN, FINISHED), "first")
     )
     if hops.get(type_name) != group:
         return ()
@@ -215,5 +217,3 @@ async def _steps(plan: Plan, run: Run) -> None:
 async def _act(key: str) -> str:
     await asyncio.sleep(0)
     return key
-
-

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, MutableMapping
+from types import ModuleType
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ import structlog
 
 from consumers import marks
 from consumers.testing.virtual_time import Stuck, VirtualTimeLoop
-from consumers.worker import core
+from consumers.worker import core, handling
 from streams.memory import MemoryLogReader
 from streams.schemas import Catalogue, Codec
 from tests.simulation.checkers import CHECKERS, faults_of
@@ -35,7 +36,7 @@ codec: Final = Codec(Catalogue.load(), [])
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a seed."""
 
-    seed: int
+    schedule: Schedule
     findings: tuple[tuple[str, str], ...]
     """(checker, what it found)."""
     trace: Trace
@@ -43,6 +44,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     history: History | None
     virtual_s: float
     turns: int
+
+    @property
+    def seed(self) -> int:
+        """That says it all."""
+        return self.schedule.seed
 
     @property
     def fired(self) -> tuple[str, ...]:
@@ -69,8 +75,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             if len(found) > FINDINGS_MAX:
                 lines.append(f"  {name}: {len(found) - FINDINGS_MAX} more")
         if told:
-            lines.append(f"replay: python -m tests.simulation --seed {self.seed} -v")
+            lines.append(replay_command(self.seed))
         return "\n".join(lines)
+
+
+def replay_command(seed: int) -> str:
+    """What shows a seed again."""
+    return f"replay: python -m tests.simulation --seed {seed} -v"
 
 
 class _BoundedLoop(VirtualTimeLoop):
@@ -117,7 +128,7 @@ def run_schedule(schedule: Schedule) -> Result:
     if history is not None:
         findings += [(name, one) for name, check in CHECKERS.items() for one in check(history)]
     return Result(
-        seed=schedule.seed,
+        schedule=schedule,
         findings=tuple(findings),
         trace=trace,
         world=world,
@@ -148,16 +159,30 @@ def _complain(
     return handle
 
 
+class _NoStacks:
+    """Stands in for `traceback`: a stack takes longer than the rest of an attempt."""
+
+    @staticmethod
+    def format_exception(error: BaseException) -> list[str]:
+        return [repr(error)]
+
+
 @contextlib.contextmanager
 def _bounds(schedule: Schedule) -> Iterator[None]:
     """Bounds so small that small schedules meet them."""
-    before = marks._RUNS_BYTES_MAX, core.COMMIT_BYTES_MAX
-    vars(marks)["_RUNS_BYTES_MAX"] = schedule.bounds.mark_bytes_max
-    vars(core)["COMMIT_BYTES_MAX"] = schedule.bounds.commit_bytes_max
+    changes: list[tuple[ModuleType, str, Any]] = [
+        (marks, "_RUNS_BYTES_MAX", schedule.bounds.mark_bytes_max),
+        (core, "COMMIT_BYTES_MAX", schedule.bounds.commit_bytes_max),
+        (handling, "traceback", _NoStacks),
+    ]
+    before = [vars(module)[name] for module, name, _ in changes]
+    for module, name, value in changes:
+        setattr(module, name, value)
     try:
         yield
     finally:
-        vars(marks)["_RUNS_BYTES_MAX"], vars(core)["COMMIT_BYTES_MAX"] = before
+        for (module, name, _), value in zip(changes, before, strict=True):
+            setattr(module, name, value)
 
 
 @contextlib.contextmanager

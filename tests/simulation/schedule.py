@@ -13,13 +13,13 @@ from typing import Final, Literal
 import msgspec
 
 from consumers.retry import RetryPolicy
+from consumers.worker.memory import Call
 from streams.memory import Fault
 from tests.simulation.plans import TIMEOUT_MS, Odds, Plan, crashing, plan_for
 
-LOADS_MAX: Final = 30
+LOADS_MAX: Final = 18
 HORIZON_MS: Final = 6_000
-"""Until then things go wrong; what is late still comes within `LATE_MS` more."""
-LATE_MS: Final = 12_000
+"""Until then things begin to go wrong."""
 
 
 class Kind(StrEnum):
@@ -60,12 +60,25 @@ class Foreign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Action = Literal[
-    "crash", "expire", "deafen", "rebalance", "stop", "drain", "fault", "deliver", "cancel"
+    "crash",
+    "die_at",
+    "hang_at",
+    "expire",
+    "deafen",
+    "rebalance",
+    "stop",
+    "drain",
+    "fault",
+    "cancel",
 ]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is done to the world. `slot` is a worker's place, whoever fills it then."""
+    """Something that is done to the world. `slot` is a worker's place, whoever fills it then.
+
+    `die_at` and `hang_at` wait for its next call of that kind: there it dies, or is thrown out of
+    its group and hears of nothing `for_ms` long, in the middle of what it is about to do (H3, H4).
+    """
 
     at_ms: int
     action: Action
@@ -75,6 +88,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Name of a `Fault`."""
     times: int = 1
     for_ms: int = 0
+    call: str = ""
+    """Value of a `Call`."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,12 +135,18 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     foreign: tuple[Foreign, ...]
     events: tuple[Event, ...]
 
+    plans: dict[tuple[str, str], Plan] = {}
+    """Those that were asked for: by subject and handler."""
+
     def plan(self, subject: str, handler: str) -> Plan:
         """What a handler does with the record of this subject."""
-        timed = self.bounds.timeout_ms is not None
-        plan = plan_for(self.seed, subject, handler, self.odds, timed=timed)
-        if subject in self._crashing and handler == "a":
-            return crashing(plan, random.Random(f"{self.seed}/{subject}/crash"))
+        plan = self.plans.get((subject, handler))
+        if plan is None:
+            timed = self.bounds.timeout_ms is not None
+            plan = plan_for(self.seed, subject, handler, self.odds, timed=timed)
+            if subject in self._crashing and handler == "a":
+                plan = crashing(plan, random.Random(f"{self.seed}/{subject}/crash"))
+            self.plans[subject, handler] = plan
         return plan
 
     @property
@@ -188,25 +209,23 @@ def _bounds(rng: random.Random) -> Bounds:
     )
 
 
+_ODD: Final = tuple(kind for kind in Kind if kind not in {Kind.PLAIN, Kind.CRASHING})
+
+
 def _loads(rng: random.Random) -> tuple[Load, ...]:
     keys = [f"k{n}" for n in range(rng.choice((1, 2, 3, 6)))]
     odd = rng.choice((0.0, 0.15, 0.35))
-    crashing_left = rng.choice((0, 0, 0, 1, 2))
     end_ms = rng.choice((0, 300, 2_500))
     loads: list[Load] = []
     for n in range(rng.randint(4, LOADS_MAX)):
         kind = Kind.PLAIN
         if rng.random() < odd:
-            kind = rng.choice(list(Kind))
-        if kind is Kind.CRASHING:
-            crashing_left -= 1
-            if crashing_left < 0:
-                kind = Kind.PLAIN
+            kind = rng.choice(_ODD)
         plain = [one for one in loads[-25:] if one.kind is Kind.PLAIN]
         if kind is Kind.DUPLICATE and plain:
             first = rng.choice(plain)
             at_ms = max(first.at_ms, rng.randint(0, end_ms))
-            again = dict(at_ms=at_ms, subject=str(n), kind=kind, of=first.subject)
+            again = {"at_ms": at_ms, "subject": str(n), "kind": kind, "of": first.subject}
             loads.append(msgspec.structs.replace(first, **again))
             continue
         loads.append(
@@ -219,6 +238,9 @@ def _loads(rng: random.Random) -> tuple[Load, ...]:
                 ttl_ms=rng.choice((1, 100, 1_000)) if kind is Kind.EXPIRING else 0,
             )
         )
+    innocent = [n for n, load in enumerate(loads) if load.kind is Kind.PLAIN]
+    for n in rng.sample(innocent, min(len(innocent), rng.choice((0, 0, 0, 0, 1, 2)))):
+        loads[n] = msgspec.structs.replace(loads[n], kind=Kind.CRASHING)
     return tuple(sorted(loads, key=lambda load: load.at_ms))
 
 
@@ -238,9 +260,11 @@ def _foreign(rng: random.Random) -> tuple[Foreign, ...]:
 
 
 _WEIGHTS: Final[dict[Action, int]] = {
-    "crash": 3,
-    "expire": 3,
-    "deafen": 3,
+    "crash": 2,
+    "die_at": 4,
+    "hang_at": 5,
+    "expire": 2,
+    "deafen": 2,
     "rebalance": 3,
     "stop": 1,
     "drain": 1,
@@ -249,10 +273,27 @@ _WEIGHTS: Final[dict[Action, int]] = {
 }
 
 
+_LASTING: Final = frozenset({"deafen", "hang_at"})
+_CALLS: Final = {
+    Call.APPEND: 3,
+    Call.SEND_POSITIONS: 4,
+    Call.COMMIT: 4,
+    Call.COMMIT_ANSWER: 3,
+    Call.COMMITTED: 1,
+    Call.INIT: 1,
+    Call.COMMIT_POSITIONS: 1,
+}
+"""Where workers die or hang, and how often."""
+
+
+def _call(rng: random.Random) -> str:
+    return rng.choices(list(_CALLS), list(_CALLS.values()))[0].value
+
+
 def _events(rng: random.Random, rough: float, loads: tuple[Load, ...]) -> tuple[Event, ...]:
     likely = rng.sample(list(_WEIGHTS), rng.randint(1, len(_WEIGHTS)))
     weights = [_WEIGHTS[action] for action in likely]
-    horizon_ms = rng.choice((500, 2_000, HORIZON_MS))
+    horizon_ms = rng.choice((300, 1_000, 2_500, HORIZON_MS))
     events: list[Event] = []
     for _ in range(round(rng.randint(0, 8) * rough)):
         at_ms = rng.randint(0, horizon_ms)
@@ -266,13 +307,11 @@ def _events(rng: random.Random, rough: float, loads: tuple[Load, ...]) -> tuple[
                 subject=rng.choice(loads).subject if action == "cancel" else "",
                 fault=fault,
                 times=rng.choice((1, 1, 1, 2, 6)) if fault else 1,
-                for_ms=rng.choice((100, 1_500, 8_000)) if action == "deafen" else 0,
+                for_ms=rng.choice((100, 1_500, 8_000)) if action in _LASTING else 0,
+                call=_call(rng) if action in {"die_at", "hang_at"} else "",
             )
         )
         if action == "deafen" and rng.random() < 0.7:
             # A zombie: out of the group, and the last to hear of it (H3, H4).
             events.append(Event(at_ms=at_ms, action="expire", slot=events[-1].slot))
-        if fault == Fault.COMMIT_DELAYED.name:
-            late_ms = rng.choice((10, 500, LATE_MS))
-            events.append(Event(at_ms=at_ms + rng.randint(0, late_ms), action="deliver"))
     return tuple(sorted(events, key=lambda event: event.at_ms))

@@ -16,7 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from consumers.app import App
+from consumers.audit import GroupBooks, read_books
 from consumers.context import Context
+from consumers.journal.tiling import Tiling
 from consumers.marks import Mark
 from consumers.testing.virtual_time import LoopClock
 from consumers.worker.memory import Call, MemoryWorker
@@ -24,7 +26,7 @@ from streams.control import cancel, drain
 from streams.envelope import Envelope
 from streams.envelope import Kind as EnvelopeKind
 from streams.headers import CE_ID, REPLAY_OF
-from streams.memory import CallFailed, Fault, MemoryLog, Producer
+from streams.memory import CallFailed, Fault, MemoryLog, MemoryLogReader, Producer
 from streams.outgoing import Outbox
 from streams.record import Partition
 from streams.schemas import Codec
@@ -43,6 +45,8 @@ SETTLE_S: Final = 15.0
 RESTART_MS: Final = (0, 10, 200, 3_000)
 CALLS_MAX: Final = 200_000
 """Calls on the log in one run; more is a loop that does not end."""
+DELIVERED: Final = 0.15
+"""Share of calls before which a delayed commit arrives, if there is one."""
 UNKNOWN_SCHEMA_ID: Final = 0x7FFFFFF0
 
 
@@ -102,6 +106,8 @@ class _Member:
         self.rng = random.Random(seed)
         self.stop = asyncio.Event()
         self.deaf_until_s = 0.0
+        self.dies_at = self.hangs_at = ""
+        self.hangs_ms = 0
         self.task: asyncio.Task[None] | None = None
         self.dead = False
 
@@ -182,12 +188,30 @@ class World:
 
     def _unfinished(self) -> list[str]:
         found = []
+        repeats = self.schedule.bounds.delivery == "at_least_once"
         for app in self.apps:
-            for source, mark in self.marks(app).items():
+            # At least once, positions may step back for a while: the journal says what has ended.
+            for source, mark in (self._journal_marks(app) if repeats else self.marks(app)).items():
                 position = mark.position if mark else 0
                 if position < (end := self.log.end(source, committed=False)):
                     found.append(f"{app.name} has committed {source} up to {position} of {end}")
+        for member in self._members.values():
+            worker = member.worker
+            if worker.source.member_id not in self.log.group(worker.group).members:
+                found.append(f"{worker.run_id} is not in its group")
         return found
+
+    def _journal_marks(self, app: App) -> dict[Partition, Mark | None]:
+        """How far the journal of a group has got."""
+        books = read_books(MemoryLogReader(self.log), self.codec, self.namespace)
+        found = books.get(self.namespace.group(app.name), GroupBooks())
+        marks: dict[Partition, Mark | None] = {}
+        for source in self.marks(app):
+            end = self.log.end(source)
+            positions = [one.position for one in self.log.fetch(source, 0, count_max=end).records]
+            result = found.tilings.get(source, Tiling()).check(positions)
+            marks[source] = Mark(result.prefix_to if result.in_flight or result.lost else end)
+        return marks
 
     def marks(self, app: App) -> dict[Partition, Mark | None]:
         """What is committed for a group, seen by nobody's call."""
@@ -276,11 +300,12 @@ class World:
                 "bytes in its window",
             )
         lanes = core.lanes
-        if core.assignments or lanes.running or lanes.waiting or lanes.parked:
+        running = lanes.running - member.worker._loop.stubborn  # deaf ones may go on for a while
+        if core.assignments or running or lanes.waiting or lanes.parked:
             self._problem(
                 "all_released",
                 f"{member.worker.run_id} ended with {len(core.assignments)} assignments, "
-                f"{lanes.running} running, {lanes.waiting} waiting, {lanes.parked} parked",
+                f"{running} running, {lanes.waiting} waiting, {lanes.parked} parked",
             )
 
     async def _pace(self, member: _Member, call: Call) -> None:
@@ -294,12 +319,32 @@ class World:
         if self._quiet:
             return
         tempo, lot = self.schedule.tempo, member.rng.random()
-        if lot < tempo.dies and self._deaths < tempo.deaths_max:
+        if self.log._faults.delayed and lot > 1 - DELIVERED:
+            self.log.deliver_delayed()  # in the middle of what it is doing now (H1)
+        if call.value == member.dies_at:
+            self._trace("dies_at", member.worker.run_id, call)
+            self._kill(member, "")
+        elif call.value == member.hangs_at:
+            member.hangs_at = ""
+            await self._hang(member, call)
+        elif lot < tempo.dies and self._deaths < tempo.deaths_max:
             self._deaths += 1
             self._trace("dies_at", member.worker.run_id, call)
             self._kill(member, "")
         elif lot < tempo.dies + tempo.slow and call is not Call.HEARTBEAT:
             await asyncio.sleep(member.rng.choice(tempo.slow_ms) / 1000)
+
+    async def _hang(self, member: _Member, call: Call) -> None:
+        """Out of the group in the middle of a call, and the last to hear of it."""
+        worker = member.worker
+        self._trace("hangs_at", worker.run_id, call, member.hangs_ms)
+        member.deaf_until_s = asyncio.get_running_loop().time() + member.hangs_ms / 1000
+        self._expire(worker)
+        await asyncio.sleep(member.hangs_ms / 1000)
+
+    def _expire(self, worker: MemoryWorker) -> None:
+        self._died(worker, "")
+        self.log.expire_member(worker.group, worker.source.member_id)
 
     def _kill(self, member: _Member, by: str) -> None:
         """As SIGKILL does. Whether anybody notices at once is left to chance."""
@@ -426,8 +471,6 @@ class World:
                 self.log.rebalance(self.namespace.group(app.name))
             case "fault":
                 self.log.fail_next(Fault[event.fault], event.times)
-            case "deliver":
-                self.log.deliver_delayed()
             case "cancel":
                 self._cancel(event.subject)
             case _ if member is not None and not member.dead:
@@ -439,8 +482,11 @@ class World:
             case "crash":
                 self._kill(member, "")
             case "expire" if worker.source.member_id:
-                self._died(worker, "")
-                self.log.expire_member(worker.group, worker.source.member_id)
+                self._expire(worker)
+            case "die_at":
+                member.dies_at = event.call
+            case "hang_at":
+                member.hangs_at, member.hangs_ms = event.call, event.for_ms
             case "deafen":
                 now_s = asyncio.get_running_loop().time()
                 member.deaf_until_s = now_s + event.for_ms / 1000

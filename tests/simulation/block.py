@@ -1,0 +1,63 @@
+"""Blocks of seeds, on several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from typing import Final
+
+import msgspec
+
+from tests.simulation.run import replay_command, run_seed
+
+CHUNK: Final = 25
+"""Seeds that a process is given at once."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of a few seeds."""
+
+    seeds: int
+    failures: tuple[str, ...]
+    """In words, each with the command that replays it."""
+
+
+def run_chunk(first: int, count: int) -> Report:
+    """Run these seeds, one after the other."""
+    failures = []
+    for seed in range(first, first + count):
+        try:
+            result = run_seed(seed)
+        except Exception:  # noqa: BLE001 - a seed that breaks the simulation is a failure as well
+            failures.append(f"seed {seed}: {traceback.format_exc()}\n{replay_command(seed)}")
+            continue
+        if result.findings:
+            failures.append(str(result))
+    return Report(count, tuple(failures))
+
+
+def make_pool(jobs: int) -> ProcessPoolExecutor:
+    """Processes to run seeds in; they begin afresh, whatever threads there are here."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+def run_in(pool: Executor, first: int, count: int) -> Iterator[Report]:
+    """Run these seeds there; reports come as they are ready."""
+    chunks = [
+        pool.submit(run_chunk, at, min(CHUNK, first + count - at))
+        for at in range(first, first + count, CHUNK)
+    ]
+    try:
+        for chunk in as_completed(chunks):
+            yield chunk.result()
+    finally:
+        for chunk in chunks:
+            chunk.cancel()
+
+
+def run_block(first: int, count: int, jobs: int) -> Iterator[Report]:
+    """Run these seeds on that many processes."""
+    with make_pool(jobs) as pool:
+        yield from run_in(pool, first, count)
