@@ -101,9 +101,8 @@ class Committer:
     async def leave(self, sources: Iterable[Partition]) -> None:
         """Commit what is settled of these partitions, and that they are given up in order."""
         wanted = tuple(sources)
-        async with (
-            self._one_at_a_time
-        ):  # whether they are open is known when no commit is under way
+        # Whether they are open is known when no commit is under way.
+        async with self._one_at_a_time:
             self._core.leave(wanted)
         await self._commit(also_idle=True)
         while self._core.settled_of(wanted):

@@ -323,9 +323,10 @@ class Core:
         self.lanes.discard(lambda delivery: delivery.assignment.stopping)
 
     def leave(self, sources: Iterable[Partition]) -> None:
-        """These are given up in order: the next commit says so."""
+        """These are given up in order: the next commit says so, once."""
         for source in sources:
-            if (assignment := self._by_source.get(source)) is not None:
+            assignment = self._by_source.get(source)
+            if assignment is not None and not assignment.clean:
                 # What was never opened is left as its last owner left it.
                 assignment.clean = assignment.mark_due = assignment.opened
                 assignment.suspect_at, assignment.starts = None, 0
