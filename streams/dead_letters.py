@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from streams.envelope import Envelope
-from streams.errors import DecodeError
+from streams.errors import DecodeError, Unroutable
 from streams.headers import (
     CE_ID,
     REDRIVE,
@@ -62,6 +62,9 @@ CONTEXT_BYTES_MAX: Final = 8_192
 CONTEXT_VALUE_BYTES_MAX: Final = 1_024
 """A longer value loses its middle and becomes text."""
 
+NOWHERE: Final = -1
+"""Partition, position and append time of what was never appended."""
+
 DEAD_LETTER_RESOLVED: Final = "agentlog.dlq.DeadLetterResolved"
 REDRIVEN: Final = "redriven"
 DROPPED: Final = "dropped"
@@ -87,7 +90,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     """Full name of the original topic."""
     partition: int
-    """-1, as the position, for what was never appended there."""
+    """-1 (`NOWHERE`), as position and append time, for what was never appended there."""
     position: int
     appended_at_ms: int
     group: str
@@ -206,6 +209,27 @@ def dead_letter_headers(
         context=context,
     )
     return letter.to_headers(record.headers)
+
+
+def unroutable_headers(
+    headers: Iterable[Header], *, topic: str, recipient: str, sender: str, failed_at_ms: int
+) -> list[Header]:
+    """All headers of the dead letter that a record becomes whose recipient is in no fleet.
+
+    It was never on `topic` (full name) and no group has read it: a redrive sends it there for
+    whoever has registered by then.
+    """
+    return DeadLetter(
+        topic=topic,
+        partition=NOWHERE,
+        position=NOWHERE,
+        appended_at_ms=NOWHERE,
+        group="",
+        error_name=Unroutable.__name__,
+        error_message=f"no fleet has registered {recipient}; start one that runs it, then redrive",
+        failed_at_ms=failed_at_ms,
+        context={"agent": recipient, "sender": sender},
+    ).to_headers(headers)
 
 
 def redrive_headers(record: Record, letter: DeadLetter, *, redrive: int = 0) -> list[Header]:

@@ -21,6 +21,7 @@ from streams.brokers.provider import Progress
 from streams.client import Client
 from streams.errors import ConfigurationError
 from streams.kafka.publisher import DELIVERY_TIMEOUT_MS, Publisher
+from streams.kafka.registry import Registry
 from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.kafka.schema_topic import SchemaTopic
 from streams.schemas import Catalogue, Codec
@@ -44,11 +45,17 @@ class Session:
     codec: Codec
 
     def publisher(
-        self, sender: str = "", *, delivery_timeout_ms: int = DELIVERY_TIMEOUT_MS
+        self,
+        sender: str = "",
+        *,
+        delivery_timeout_ms: int = DELIVERY_TIMEOUT_MS,
+        registered_only: bool = False,
     ) -> Publisher:
         """A publisher with the settings' bounds, for envelopes of `sender` unless they name one.
 
-        A record that is not acknowledged within `delivery_timeout_ms` is reported as such.
+        A record that is not acknowledged within `delivery_timeout_ms` is reported as such. With
+        `registered_only`, what goes to the inbox of an agent that no fleet has registered becomes
+        a dead letter at once, and `Published` says so; otherwise it waits in the inbox.
         """
         return Publisher(
             self.bootstrap_servers,
@@ -59,6 +66,11 @@ class Session:
             pending_bytes_max=self.settings.publish_pending_bytes_max,
             record_bytes_max=self.settings.record_bytes_max,
             delivery_timeout_ms=delivery_timeout_ms,
+            registry=(
+                Registry(self.bootstrap_servers, self.namespace, self.codec)
+                if registered_only
+                else None
+            ),
         )
 
     def client(self, sender: str) -> Client:

@@ -23,6 +23,7 @@ from streams.errors import AgentlogError, BrokerError, PublishError
 from streams.kafka.configs import LINGER_MS, PUBLISHER
 from streams.kafka.partition_queue import Batch, PartitionQueue, is_retriable
 from streams.kafka.pending import Pending
+from streams.kafka.registry import Registry
 from streams.kafka.schema_topic import schema_record
 from streams.kafka.topic_queues import TopicQueues, count_partitions
 from streams.outgoing import Outbox
@@ -57,6 +58,9 @@ class Placement(NamedTuple):
 class Published(NamedTuple):
     """An envelope that is on the log. `copies` holds its further records: one per further
     recipient of an inbox message, all with the same id.
+
+    With a registry, the record for a recipient that no fleet has registered is a dead letter: its
+    topic is `<namespace>.inbox.dlq`.
     """
 
     topic: str
@@ -70,6 +74,9 @@ class Publisher:
     """Publishes for one sender. Use it as `async with Publisher(...) as publisher:`.
 
     Entering raises `BrokerError` if no broker answers; leaving flushes. One event loop only.
+
+    With a `registry`, which it opens and closes, what goes to the inbox of an agent that no fleet
+    has registered is written to `inbox.dlq` instead, where it can be redriven from.
     """
 
     def __init__(
@@ -86,13 +93,16 @@ class Publisher:
         record_bytes_max: int = RECORD_BYTES_MAX,
         linger_ms: float = LINGER_MS,
         delivery_timeout_ms: int = DELIVERY_TIMEOUT_MS,
+        registry: Registry | None = None,
     ) -> None:
         self._servers = bootstrap_servers
         self._namespace = namespace
+        self._clock = clock or SystemClock()
+        self._registry = registry
         self._outbox = Outbox(
             codec,
             sender=sender,
-            clock=clock or SystemClock(),
+            clock=self._clock,
             rng=rng or random.Random(),
             record_bytes_max=record_bytes_max,
             namespace=namespace,
@@ -120,7 +130,9 @@ class Publisher:
         await self.close()
 
     async def start(self) -> None:
-        """Connect. Raises `BrokerError` if no broker answers within 30 s."""
+        """Connect. Raises `BrokerError` if no broker answers within 30 s, `LogError` if there is
+        to be a registry and there is no topic for it.
+        """
         producer = AIOKafkaProducer(bootstrap_servers=self._servers, **PUBLISHER)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -130,6 +142,12 @@ class Publisher:
             raise BrokerError(
                 f"no Kafka answers at {self._servers}: {error or 'timed out'}; is it running?"
             ) from error
+        if self._registry is not None:
+            try:
+                await self._registry.start()
+            except BaseException:
+                await _stop(producer)
+                raise
         self._producer = producer
         self._watch_growth()
 
@@ -148,6 +166,8 @@ class Publisher:
             queue.abandon()
         self._pending.close()
         self._topics.clear()
+        if self._registry is not None:
+            await self._registry.close()
         await _stop(producer)
 
     async def publish(self, envelope: Envelope) -> Published:
@@ -199,7 +219,9 @@ class Publisher:
         envelope_id, event_type = outgoing.envelope.id, outgoing.event_type
         if event_type.schema_id not in self._announced:
             await self._announce(event_type, envelope_id)
-        routes = outgoing.routes
+        routes, dead = outgoing.routes, None
+        if self._registry is not None:
+            routes, dead = self._registry.apart(outgoing, self._clock.now_us() // 1000)
         for topic, _ in routes:
             if topic not in self._topics:
                 await self._learn(topic, envelope_id)
@@ -209,6 +231,11 @@ class Publisher:
             raise self._closed(envelope_id, routes[0].topic)
         value, headers, topics = outgoing.value, outgoing.headers, self._topics
         self._pending.add(len(routes), len(routes) * len(value))
+        if dead:
+            return envelope_id, [
+                topics[topic].queue(key).append(key, value, dead.get(key, headers))
+                for topic, key in routes
+            ]
         return envelope_id, [
             topics[topic].queue(key).append(key, value, headers) for topic, key in routes
         ]

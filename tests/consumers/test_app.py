@@ -143,6 +143,13 @@ def test_a_handler_that_is_registered_late_is_found() -> None:
     assert [one.name for one in app.handlers_for("A")] == ["late"]
 
 
+def test_s5_06_an_app_may_say_which_agents_it_runs() -> None:
+    """One name alone is that name, not its letters."""
+    assert App("fleet", topics=("inbox",), agents="planner").agents == ("planner",)
+    assert App("fleet", topics=("inbox",), agents=["x-*", "y"]).agents == ("x-*", "y")
+    assert App("fleet", topics=("tasks",)).agents == ()
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -155,6 +162,9 @@ def test_a_handler_that_is_registered_late_is_found() -> None:
         ({"delivery": "at_most_once"}, "choose from exactly_once, at_least_once"),
         ({"dedup_window": -1}, "dedup_window"),
         ({"threads_max": 0}, "threads_max"),
+        ({"agents": ("planner",)}, "does not read inbox"),
+        ({"agents": ("planner", ""), "topics": ("inbox",)}, "no agent can be called"),
+        ({"agents": map(str, range(1_001)), "topics": ("inbox",)}, "more than 1000"),
     ],
 )
 def test_bounds_that_cannot_work_are_refused(wrong: dict[str, Any], said: str) -> None:
