@@ -16,6 +16,7 @@ from consumers.worker.deliveries import KafkaDeliveries
 from consumers.worker.lanes import Gate
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.ports import Transactions
+from consumers.worker.registration import Registration
 from consumers.worker.sending import Sending
 from consumers.worker.source import KafkaSource
 from consumers.worker.status import client_id
@@ -68,6 +69,7 @@ class Worker:
             record_bytes_max=record_bytes_max,
             at_once=self._sending,
         )
+        self._registration = Registration(bootstrap_servers, namespace, codec, self._outbox)
         self.stubborn = 0
         """Handlers that did not end though the worker has: only the process's end ends them."""
 
@@ -114,6 +116,7 @@ class Worker:
         )
         try:
             await control.start()
+            await self._registration.announce(app, self.run_id)
             await loop.run(stop)
         finally:
             self.stubborn = loop.stubborn
