@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.brokers.embedded import EmbeddedKafka
 from streams.dead_letters import DeadLetter
 from streams.envelope import Envelope, Kind
 from streams.errors import BrokerError, LogError, Unroutable
@@ -194,6 +197,30 @@ async def test_s5_06_a_registration_that_was_aborted_never_was(
         assert registry.knows("planner")
     finally:
         await registry.close()
+
+
+async def test_s5_06_a_broker_that_is_killed_and_started_again_is_heard_again() -> None:
+    """What was heard holds meanwhile; who registers afterwards is known."""
+    with EmbeddedKafka() as own:
+        servers, mine = own.bootstrap_servers, Namespace("outage")
+        TopicAdmin(servers).provision(mine, {REGISTRY: TOPICS[REGISTRY]})
+        await register(servers, mine, "ns.a", "planner")
+        registry = Registry(servers, mine, CODEC)
+        await registry.start()
+        try:
+            node = own.nodes[0]
+            os.kill(node.pid, signal.SIGKILL)
+            await until(lambda: not node.is_alive, "the broker is gone")
+            assert registry.knows("planner")
+            await asyncio.to_thread(node.start)
+            await register(servers, mine, "ns.b", "x-*")
+            await until(lambda: registry.knows("x-1"), "who registered after the outage")
+            assert registry.knows("planner")
+            os.kill(node.pid, signal.SIGKILL)
+            await until(lambda: not node.is_alive, "the broker is gone for good")
+        finally:
+            async with asyncio.timeout(30):
+                await registry.close()
 
 
 async def test_a_registry_needs_its_topic_and_a_broker(kafka: str, namespace: str) -> None:
