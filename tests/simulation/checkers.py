@@ -32,6 +32,10 @@ from tests.simulation.world import HandlerRun
 
 Checker = Callable[[History], Iterable[str]]
 
+DEATHS_MAX: Final = 2 * (TAKEOVERS_MAX + STARTS_MAX)
+"""Deaths that one record may cause. Half of that as a rule: until its partition is under suspicion,
+and then alone. What else dies or commits meanwhile can make it more.
+"""
 HANDLED: Final = "handled"
 DEAD: Final = "dead_lettered"
 SKIPPED: Final = "skipped"
@@ -251,17 +255,9 @@ def _deaths(history: History) -> Iterator[str]:
     records = Counter(one.subject for one in history.inputs if _kills(one))
     deaths = Counter(death.by for death in history.observed.deaths if death.by)
     for subject, count in deaths.items():
-        allowed = deaths_max(history) * max(1, records[subject])
+        allowed = DEATHS_MAX * max(1, records[subject])
         if count > allowed:
             yield f"{subject} took its process along {count} times, more than {allowed}"
-
-
-def deaths_max(history: History) -> int:
-    """How often one record may take its process along: until its partition is under suspicion,
-    anew after each time that something before it moved the position, and then alone.
-    """
-    moves = len(history.schedule.loads)
-    return TAKEOVERS_MAX * (1 + moves) + STARTS_MAX
 
 
 def _said(one: Input) -> str:
