@@ -135,7 +135,7 @@ _OTHERS: Final = (
     ),
     Topic(
         name=REGISTRY,
-        key="agent id",
+        key="group",
         partitions=1,
         config=_COMPACTED,
         payloads=("agentlog.agent.*",),
