@@ -72,13 +72,17 @@ class Outbox:
         self._topics: dict[str, str] = {}
         self._namespace = namespace
         self._inbox = namespace.topic(INBOX)
-        self._outgoing = outgoing.Outbox(
-            codec,
-            sender=app_name,
-            clock=clock,
-            rng=random.Random(0),
-            record_bytes_max=record_bytes_max,
-            namespace=namespace,
+        self._outgoing, self._journal = (
+            outgoing.Outbox(
+                codec,
+                sender=app_name,
+                clock=clock,
+                rng=random.Random(0),
+                record_bytes_max=bytes_max,
+                namespace=namespace,
+            )
+            # The journal has bounds of its own, and must be written whatever others may send.
+            for bytes_max in (record_bytes_max, RECORD_BYTES_MAX)
         )
 
     def agent_of(self, record: Record, envelope: Envelope) -> str:
@@ -100,7 +104,14 @@ class Outbox:
 
         Raises the `EnvelopeError` that says what is wrong; nothing is kept then.
         """
-        ready = self._outgoing.prepare(envelope)
+        return self._made(self._outgoing, envelope)
+
+    def journal(self, envelope: Envelope) -> list[Output]:
+        """The record of a journal envelope."""
+        return self._made(self._journal, envelope.with_(kind=self.kind_of(envelope)))
+
+    def _made(self, outgoing_: outgoing.Outbox, envelope: Envelope) -> list[Output]:
+        ready = outgoing_.prepare(envelope)
         self.types_used.add(envelope.type)
         return [
             Output(self._full(logical), key, ready.value, ready.headers)

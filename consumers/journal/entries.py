@@ -18,15 +18,17 @@ from typing import Any, Final
 import msgspec
 
 from consumers.journal.histogram import bucket_of
-from consumers.journal.outcomes import DETAIL_MAX, Delivery, Outcome, Settled
+from consumers.journal.outcomes import DETAIL_MAX, REASON_MAX, Delivery, Outcome, Settled
 from consumers.journal.runs import encode_runs
 from streams.envelope import Envelope
 from streams.identity import derived_id
 from streams.record import Partition
 
 OUTCOMES_RECORDED: Final = "agentlog.journal.OutcomesRecorded"
-EXCEPTIONS_MAX: Final = 2_000
-"""Records that one journal record names one by one: keeps it below 1 MB."""
+EXCEPTIONS_MAX: Final = 500
+"""Records that one journal record names one by one, in at most about 700 bytes each."""
+FINISHED_MAX: Final = 50_000
+"""Records that one journal record speaks of: both bounds keep it well below 1 MB."""
 
 
 class PartitionCommit(msgspec.Struct, frozen=True):
@@ -118,8 +120,10 @@ def _exception(one: Settled) -> Mapping[str, Any]:
         "position": one.position,
         "id": one.id,
         "outcome": one.ending.outcome.value,
-        "reason": str(one.ending.reason),
-        "detail": one.ending.detail[:DETAIL_MAX],
+        "reason": str(one.ending.reason)[:REASON_MAX],
+        "detail": one.ending.detail.encode("utf-8", "replace")[:DETAIL_MAX].decode(
+            "utf-8", "ignore"
+        ),
     }
 
 
@@ -128,10 +132,10 @@ def _parts(commit: PartitionCommit) -> Iterator[tuple[int, int, Sequence[Settled
     named = begin = 0
     prefix_from, end = commit.prefix_from, commit.prefix_to
     for index, one in enumerate(commit.settled):
-        if _named(one):
-            named += 1
-            if named > EXCEPTIONS_MAX:
-                prefix_to = min(one.position, end)
-                yield prefix_from, prefix_to, commit.settled[begin:index]
-                prefix_from, begin, named = prefix_to, index, 1
+        exceptional = _named(one)
+        if named + exceptional > EXCEPTIONS_MAX or index - begin >= FINISHED_MAX:
+            prefix_to = min(one.position, end)
+            yield prefix_from, prefix_to, commit.settled[begin:index]
+            prefix_from, begin, named = prefix_to, index, 0
+        named += exceptional
     yield prefix_from, end, commit.settled[begin:]

@@ -61,7 +61,7 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str = ""
     """A `Reason` or an error's class name."""
     detail: str = ""
-    """The error in words; cut to `DETAIL_MAX` characters in the journal."""
+    """The error in words; cut to `DETAIL_MAX` bytes in the journal."""
 
 
 HANDLED: Final = Ending(Outcome.HANDLED)
@@ -73,6 +73,8 @@ DUPLICATE: Final = Ending(Outcome.SKIPPED, Reason.DUPLICATE)
 EXPIRED: Final = Ending(Outcome.EXPIRED, Reason.TIME_TO_LIVE)
 
 DETAIL_MAX: Final = 500
+"""Bytes of UTF-8."""
+REASON_MAX: Final = 100
 
 
 class Output(msgspec.Struct, frozen=True):

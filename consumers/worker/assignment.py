@@ -111,6 +111,13 @@ class Assignment:
         self.waits = False
         """Whether the suspect is parked."""
 
+    @property
+    def owes_mark(self) -> bool:
+        """Whether a commit must carry its mark. What is stopped before it was opened is left as
+        its last owner left it.
+        """
+        return self.mark_due and (self.opened or not self.stopping)
+
     def mark(self, selection: Selection[Settled]) -> Mark:
         """What the commit of this selection says about the partition."""
         return Mark(

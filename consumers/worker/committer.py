@@ -117,9 +117,14 @@ class Committer:
             parts = self._core.next_commit(also_idle=also_idle)
             if not parts:
                 return
-            transaction = self._transaction(parts)
-            types = set(self._outbox.types_used)
-            result = await self._transactions.commit(transaction)
+            try:
+                transaction = self._transaction(parts)
+                types = set(self._outbox.types_used)
+                result = await self._transactions.commit(transaction)
+            except BaseException:
+                # Whatever became of it, nothing that it held may count as finished.
+                self._core.give_up([part.assignment.source for part in parts])
+                raise
             if result is Committed.YES:
                 self._aborts = 0
                 self._announced |= types
@@ -160,7 +165,7 @@ class Committer:
                 now_us=now_us,
                 delivery=self._delivery,
             )
-            for output in self._outbox.records(envelope.with_(kind=self._outbox.kind_of(envelope)))
+            for output in self._outbox.journal(envelope)
         ]
 
     async def _back_off(self) -> None:

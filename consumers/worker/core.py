@@ -41,6 +41,7 @@ from consumers.worker.assignment import Assignment, CommitPart, Delivery, record
 from consumers.worker.duplicates import RecentRecords, identity
 from consumers.worker.lanes import Gate, KeyLanes
 from consumers.worker.quarantine import Quarantine
+from streams.dead_letters import DLQ_GROUP, DLQ_POSITION, DLQ_TOPIC
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
 from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
 from streams.record import Partition, Record
@@ -55,7 +56,7 @@ _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
 }
 
-_ODD: Final = frozenset({REDRIVE, REDRIVE_FOR, REPLAY_OF})
+_ODD: Final = frozenset({REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC})
 
 Gates = Callable[[bytes], tuple[Gate, ...]]
 """By payload type: what limits its handlers."""
@@ -237,7 +238,7 @@ class Core:
     def settled_of(self, sources: Iterable[Partition] | None = None) -> bool:
         """True if these partitions (None: any) have something that a commit could take now."""
         return any(
-            a.mark_due or (a.tracker.finished and not a.full)
+            a.owes_mark or (a.tracker.finished and not a.full)
             for source in (self._by_source if sources is None else sources)
             if (a := self._by_source.get(source)) is not None
         )
@@ -259,11 +260,12 @@ class Core:
 
         for assignment in self._by_source.values():
             tracker = assignment.tracker
-            if not (tracker.finished or assignment.mark_due or also_idle):
+            idle = also_idle and assignment.opened
+            if not (tracker.finished or assignment.owes_mark or idle):
                 continue
             selection = tracker.select(has_room)
             assignment.full = not selection.complete and room >= 0
-            if selection.finished or assignment.mark_due or selection.prefix > tracker.committed:
+            if selection.finished or assignment.owes_mark or selection.prefix > tracker.committed:
                 parts.append(CommitPart(assignment, selection))
         return parts
 
@@ -408,6 +410,8 @@ def _repeats(recent: RecentRecords, record: Record, headers: Mapping[str, bytes 
         return False
     # A record that two groups could not finish is redriven once for each.
     redrive = (headers.get(REDRIVE) or b"") + (headers.get(REDRIVE_FOR) or b"")
+    if DLQ_TOPIC in headers:  # each group's failure of a record is a dead letter of its own
+        redrive += b"/".join(headers.get(name) or b"" for name in (DLQ_GROUP, DLQ_POSITION))
     return recent.seen(record.position, identity(envelope_id, record.key, redrive))
 
 

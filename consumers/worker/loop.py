@@ -78,6 +78,7 @@ class WorkerLoop:
             fail=self._fail,
         )
         self._held: frozenset[Partition] = frozenset()
+        self._stopping = False
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
         self._asides: set[asyncio.Task[None]] = set()
@@ -107,6 +108,7 @@ class WorkerLoop:
             raise self._failure
 
     async def _shut_down(self) -> None:
+        self._stopping = True
         sources = [assignment.source for assignment in self._core.assignments]
         self._core.stop()
         try:
@@ -141,7 +143,7 @@ class WorkerLoop:
         """Open these partitions, then run what comes of them."""
         for one in assigned:
             self._core.assigned(one.token, one.source, one.position, one.mark, one.metadata)
-        if self._ended.is_set():
+        if self._stopping or self._ended.is_set():
             self._core.stop()
         else:
             self._committer.mark()
@@ -166,8 +168,8 @@ class WorkerLoop:
         async def settle() -> None:
             try:
                 await self._settle(sources)
-            except AgentlogError as error:
-                self._fail(error)
+            except Exception as error:  # noqa: BLE001 - nobody else hears of it
+                self.on_source_failed(error)
             finally:
                 done()
 
@@ -184,8 +186,13 @@ class WorkerLoop:
         self._runners.dispatch_soon()
 
     def on_source_failed(self, error: BaseException) -> None:
-        """Without a source there is nothing left to do."""
-        self._fail(error if isinstance(error, AgentlogError) else BrokerError(str(error)))
+        """Without a source there is nothing left to do. After a fault of our own nothing more is
+        committed either: what it left out would pass as finished.
+        """
+        if not isinstance(error, AgentlogError):
+            self._core.give_up([one.source for one in self._core.assignments])
+            error = BrokerError(f"the source failed: {type(error).__name__}: {error}")
+        self._fail(error)
 
     def _reload(self, sources: Sequence[Partition]) -> None:
         """Nobody knows whether these committed: only their committed positions do (H7)."""

@@ -4,7 +4,7 @@ The decisions are a ladder; the first that fits ends the record, with no handler
 
     crashed      whoever ran it died, twice, and nothing ran beside it        dead letter
     replay       it repeats an envelope for those who watch a replay          skipped
-    redrive      it is the redrive of another group's dead letter             skipped
+    redrive      it goes back to another group, that could not finish it      skipped
     duplicate    a record with its id, key and redrive is a little before it  skipped
     undecodable  its schema is unknown, or its bytes are not what that says   dead letter
     import       it is history, not work (unless the app takes that too)      skipped
@@ -28,7 +28,7 @@ from consumers.outbox import Outbox
 from consumers.worker.assignment import STARTS_MAX, Delivery
 from consumers.worker.cancelled import CancelledIds
 from streams import headers
-from streams.dead_letters import redrive_of
+from streams.dead_letters import DLQ_TOPIC, redrive_of
 from streams.envelope import Envelope
 from streams.errors import DecodeError, UnknownSchema
 from streams.schemas import StoredPayload
@@ -88,7 +88,7 @@ class Opening:
         delivery_ms = outbox.clock.now_us() // 1000 - record.appended_at_ms
         if not handlers:
             return Closed(NO_HANDLER, envelope.id, delivery_ms)
-        if delivery.odd or delivery.done:
+        if delivery.done or (delivery.odd and not _is_dead_letter(delivery)):
             envelope, handlers = _narrowed(delivery, envelope, handlers)
         return Opened(envelope, payload, handlers, names, delivery_ms)
 
@@ -101,7 +101,8 @@ class Opening:
         if headers.REPLAY_OF in found:
             return REPLAY
         redrive_for = found.get(headers.REDRIVE_FOR)
-        if redrive_for is not None and redrive_for != self._group:
+        others = redrive_for is not None and redrive_for != self._group
+        if others and DLQ_TOPIC not in found:
             return REDRIVE
         return DUPLICATE if delivery.duplicate else None
 
@@ -111,6 +112,8 @@ class Opening:
             origin = envelope.origin
             if origin is not None and origin.startswith(_IMPORTED):
                 return IMPORT
+        if _is_dead_letter(delivery):
+            return None  # cancelled or expired as it may be: it is here to be looked at
         if len(self._cancelled):
             reason = self._cancelled.reason(envelope.id)
             if reason is not None:
@@ -130,6 +133,10 @@ class Opening:
                 self._warned.add(type_name)  # once per type; the journal has every record
                 _log.warning("no_handler", type=type_name, app=self._app.name)
         return found
+
+
+def _is_dead_letter(delivery: Delivery) -> bool:
+    return delivery.odd and headers.header(delivery.record.headers, DLQ_TOPIC) is not None
 
 
 def _narrowed(

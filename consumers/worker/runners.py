@@ -194,7 +194,8 @@ class Runners:
             self._core.finished(delivery, None)
             return
         ending = Ending(Outcome.SKIPPED, Reason.CANCELLED, reason)
-        self._finish(delivery, ending, opened.envelope.id, (), opened.delivery_ms)
+        outputs = self._endings.closed(delivery, Closed(ending))
+        self._finish(delivery, ending, opened.envelope.id, outputs, opened.delivery_ms)
 
     def _failed(
         self, delivery: Delivery, opened: Opened, done: Outputs, failures: Sequence[Failure]

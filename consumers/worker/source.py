@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import (
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -35,6 +34,7 @@ from consumers.marks import Mark
 from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.assignment import record_size
 from consumers.worker.ports import Assigned, Committed, SourceListener
+from consumers.worker.positions import commit_positions, committed_positions
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
@@ -52,31 +52,6 @@ ROOM_POLL_S: Final = 0.005
 PATIENCE_S: Final = 0.5
 """How long a closed window is waited for before partitions are paused."""
 PAUSED_POLL_S: Final = 0.05
-COMMITTED_S_MAX: Final = 40.0
-"""Committed positions are stable only when the last owner's transaction is settled (H5): its
-timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit."""
-
-ASK_AGAIN_S: Final = 0.1
-_PASSING: Final = frozenset(
-    {
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-    }
-)
-
-_NO_MEMBER: Final = frozenset(
-    {
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.STALE_MEMBER_EPOCH,
-        KafkaError.FENCED_MEMBER_EPOCH,
-    }
-)
 
 CONFIG: Final[Mapping[str, Any]] = {
     "group.protocol": "consumer",
@@ -118,6 +93,7 @@ class KafkaSource:
         self._revoke_s_max = revoke_s_max
         self._read_back = read_back
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._commits: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="agentlog-source", daemon=True)
         self._tokens: dict[Partition, int] = {}
@@ -157,7 +133,7 @@ class KafkaSource:
             return Committed.UNKNOWN
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._poll_s = COMMIT_POLL_S  # commits come again and again
-        self._commands.put(lambda: self._commit(marks, done))
+        self._commits.put(lambda: self._commit(marks, done))
         if self._over.is_set():  # just now: it may not have seen this any more
             return Committed.UNKNOWN
         return await done
@@ -188,7 +164,7 @@ class KafkaSource:
             self._tell(self._listener.on_source_failed, error)
         finally:
             self._over.set()
-            while not self._commands.empty():
+            while not (self._commits.empty() and self._commands.empty()):
                 with contextlib.suppress(RuntimeError, KafkaException):  # there is no consumer
                     self._obey()
 
@@ -210,50 +186,40 @@ class KafkaSource:
         if first is None:
             self._tell_positions()
             return
+        # `consume` serves rebalances too: what it or `poll` took before one is another's by now.
+        tokens = dict(self._tokens)
         more = min(room, BATCH_MAX) - 1
-        self._deliver([first, *self._consumer.consume(more, 0)] if more else [first])
+        self._deliver([first, *self._consumer.consume(more, 0)] if more else [first], tokens)
 
     def _obey(self) -> None:
         """Do what the loop asked for."""
-        while not self._commands.empty():
-            self._commands.get()()
+        for asked in (self._commits, self._commands):
+            while not asked.empty():
+                asked.get()()
 
     def _commit(self, marks: Mapping[Partition, Mark], done: asyncio.Future[Committed]) -> None:
-        positions = [
-            TopicPartition(*source, mark.position, mark.encode())
-            for source, mark in marks.items()
-            if source in self._tokens
-        ]
-        how = Committed.YES
-        try:
-            if positions:
-                self._consumer.commit(offsets=positions, asynchronous=False)
-        except KafkaException as error:
-            _log.warning("positions_not_committed", error=str(error))
-            # No member any more: to say it all again would only repeat it.
-            gone = error.args[0].code() in _NO_MEMBER
-            how = Committed.UNKNOWN if gone else Committed.NO
-        except RuntimeError:  # the consumer is closed
-            how = Committed.UNKNOWN
-        self._tell(_resolve, done, how)
+        ours = {source: mark for source, mark in marks.items() if source in self._tokens}
+        self._tell(_resolve, done, commit_positions(self._consumer, ours))
 
     def _wait_for_room(self) -> None:
         if self._paused:
             self._stopping.wait(PAUSED_POLL_S)
             message = self._consumer.poll(0)
             if message is not None:
-                self._deliver([message])
+                self._deliver([message], self._tokens)
             return
         for _ in range(int(PATIENCE_S / ROOM_POLL_S)):
-            asked = not self._commands.empty()
+            asked = not (self._commits.empty() and self._commands.empty())
             if asked or self._stopping.wait(ROOM_POLL_S) or self._window.room():
                 return
         self._consumer.pause(self._assignment())
         self._paused = True
 
-    def _deliver(self, messages: Sequence[Message]) -> None:
+    def _deliver(self, messages: Sequence[Message], tokens: Mapping[Partition, int]) -> None:
+        """Hand over what came under these assignments; what changed hands since is read again."""
         batches: dict[int, list[Record]] = {}
-        tokens = self._tokens
+        stale: set[Partition] = set()
+        current = self._tokens
         count = size = 0
         for message in messages:
             error = message.error()
@@ -263,7 +229,8 @@ class KafkaSource:
             topic: Any = message.topic()
             partition: Any = message.partition()
             token = tokens.get((topic, partition))  # type: ignore[call-overload]
-            if token is None:
+            if token is None or current.get((topic, partition)) != token:  # type: ignore[call-overload]
+                stale.add(Partition(topic, partition))
                 continue
             record = record_of(message)
             count += 1
@@ -276,6 +243,8 @@ class KafkaSource:
         if batches:
             self._window.take(count, size)
             self._tell(self._listener.on_records, tuple(batches.items()))
+        if stale:
+            self._reload(tuple(stale))
 
     def _tell_positions(self) -> None:
         """Positions that moved although nothing arrived: markers, aborted, compacted."""
@@ -294,7 +263,7 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         metadata = consumer.consumer_group_metadata()
-        starts = self._committed(partitions)
+        starts = committed_positions(consumer, partitions, self._stopping.wait)
         consumer.incremental_assign([self._first_read(start) for start in starts])
         # The client keeps a partition's pause beyond its assignment, so it is set either way.
         if starts:
@@ -317,10 +286,11 @@ class KafkaSource:
         self._on_lost(consumer, partitions)
 
     def _served_until(self, settled: threading.Event) -> bool:
-        """Wait for the loop, doing what it asks for: it may have positions to commit."""
+        """Wait for the loop, which may have positions to commit; nothing is reloaded meanwhile."""
         give_up_at = time.monotonic() + self._revoke_s_max
         while not settled.wait(SERVE_S):
-            self._obey()
+            while not self._commits.empty():
+                self._commits.get()()
             if time.monotonic() > give_up_at:
                 return False
         return True
@@ -335,44 +305,13 @@ class KafkaSource:
 
     def _reload(self, sources: Sequence[Partition]) -> None:
         ours = [TopicPartition(*source) for source in sources if source in self._tokens]
-        starts = self._committed(ours)
+        starts = committed_positions(self._consumer, ours, self._stopping.wait)
         for start in starts:
             self._consumer.seek(self._first_read(start))
         self._tell_assigned(starts)
         # Until it has read on, the client may still give the position of before.
         for found in self._consumer.position(ours) if ours else ():
             self._told[Partition(found.topic, found.partition)] = found.offset
-
-    def _committed(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Each with its committed position, or with where it begins."""
-        if not partitions:
-            return []
-        starts = []
-        for found in self._ask_committed(list(partitions)):
-            position, mark = found.offset, found.metadata or ""
-            if position == OFFSET_INVALID:
-                position, _ = self._consumer.get_watermark_offsets(
-                    found, timeout=COMMITTED_S_MAX, cached=False
-                )
-            starts.append(TopicPartition(found.topic, found.partition, position, mark))
-        return starts
-
-    def _ask_committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Ask again while the coordinator moves or a transaction is unsettled, within the bound."""
-        deadline = time.monotonic() + COMMITTED_S_MAX
-        while True:
-            try:
-                found = self._consumer.committed(partitions, timeout=COMMITTED_S_MAX)
-                for one in found:
-                    if one.error is not None:
-                        raise KafkaException(one.error)
-                return found
-            except KafkaException as error:
-                passing = error.args[0].code() in _PASSING or error.args[0].retriable()
-                if not passing or time.monotonic() > deadline:
-                    raise
-                _log.warning("no_committed_positions_yet", error=str(error))
-                self._stopping.wait(ASK_AGAIN_S)
 
     def _tell_assigned(self, starts: Sequence[TopicPartition]) -> None:
         assigned = []
@@ -415,10 +354,17 @@ class KafkaSource:
     def _tell(self, callback: Callable[..., None], *values: Any) -> bool:
         """Call it on the event loop; False if that is closed already."""
         try:
-            self._loop.call_soon_threadsafe(callback, *values)
+            self._loop.call_soon_threadsafe(self._call, callback, *values)
         except RuntimeError:
             return False
         return True
+
+    def _call(self, callback: Callable[..., None], *values: Any) -> None:
+        """On the event loop: what a callback could not take in must not pass as done."""
+        try:
+            callback(*values)
+        except Exception as error:  # noqa: BLE001 - nobody else hears of it
+            self._listener.on_source_failed(error)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

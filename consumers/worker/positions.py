@@ -1,0 +1,100 @@
+"""Positions: what a group has committed, asked and told outside of transactions.
+
+Called on the consumer's own thread alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+
+from consumers.marks import Mark
+from consumers.worker.ports import Committed
+from streams.record import Partition
+
+COMMITTED_S_MAX: Final = 40.0
+"""Committed positions are stable only when the last owner's transaction is settled (H5): its
+timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit."""
+ASK_AGAIN_S: Final = 0.1
+
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+    }
+)
+_NO_MEMBER: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+_log: Final = structlog.get_logger("agentlog.worker.source")
+
+
+def committed_positions(
+    consumer: Consumer, partitions: Sequence[TopicPartition], wait: Callable[[float], Any]
+) -> list[TopicPartition]:
+    """Each partition with its committed position and metadata, or with where it begins.
+
+    Asks again, after a `wait`, while the coordinator moves or a transaction is unsettled; raises
+    `KafkaException` after `COMMITTED_S_MAX`.
+    """
+    if not partitions:
+        return []
+    starts = []
+    for found in _ask(consumer, list(partitions), wait):
+        position, metadata = found.offset, found.metadata or ""
+        if position == OFFSET_INVALID:
+            position, _ = consumer.get_watermark_offsets(
+                found, timeout=COMMITTED_S_MAX, cached=False
+            )
+        starts.append(TopicPartition(found.topic, found.partition, position, metadata))
+    return starts
+
+
+def _ask(
+    consumer: Consumer, partitions: list[TopicPartition], wait: Callable[[float], Any]
+) -> list[TopicPartition]:
+    deadline = time.monotonic() + COMMITTED_S_MAX
+    while True:
+        try:
+            found = consumer.committed(partitions, timeout=COMMITTED_S_MAX)
+            for one in found:
+                if one.error is not None:
+                    raise KafkaException(one.error)
+            return found
+        except KafkaException as error:
+            passing = error.args[0].code() in _PASSING or error.args[0].retriable()
+            if not passing or time.monotonic() > deadline:
+                raise
+            _log.warning("no_committed_positions_yet", error=str(error))
+            wait(ASK_AGAIN_S)
+
+
+def commit_positions(consumer: Consumer, marks: Mapping[Partition, Mark]) -> Committed:
+    """Commit positions with their marks. `UNKNOWN` if this is no member any more, or closed."""
+    positions = [
+        TopicPartition(*source, mark.position, mark.encode()) for source, mark in marks.items()
+    ]
+    try:
+        if positions:
+            consumer.commit(offsets=positions, asynchronous=False)
+    except KafkaException as error:
+        _log.warning("positions_not_committed", error=str(error))
+        # No member any more: to say it all again would only repeat it.
+        return Committed.UNKNOWN if error.args[0].code() in _NO_MEMBER else Committed.NO
+    except RuntimeError:  # the consumer is closed
+        return Committed.UNKNOWN
+    return Committed.YES
