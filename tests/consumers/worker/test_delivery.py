@@ -130,8 +130,7 @@ async def test_s5_06_a_repair_handler_resubmits_and_only_the_failed_handler_runs
     async def on_other(_ctx: Context, _payload: Mapping[str, Any]) -> None:
         ran.append("other")
 
-    # Expired long ago when it comes back: a redrive has no end.
-    bench.send([assign_task(1, "k", ttl_ms=1_500)])
+    bench.send([assign_task(1, "k")])
     async with (
         bench.working(app) as task,
         bench.working(repair) as repairing,
