@@ -205,9 +205,9 @@ class Context:
         """Run something that acts outside of the log, and keep what it returns (a JSON value).
 
         `do` gets the effect's own idempotency key, the same in every run. What it returned is
-        recorded with this record's outcome (`EffectRecorded`), for replays; a later attempt in
-        this process gets it without running `do` again. After a crash before the commit it runs
-        again, under the same key. A plain function runs on a thread.
+        recorded with this record's outcome (`EffectRecorded`), for replays, if the handler ends
+        well; a later attempt in this process gets it without running `do` again. After a crash
+        before the commit it runs again, under the same key. A plain function runs on a thread.
 
         Raises `NonRetriable` for a result that is no JSON or larger than `EFFECT_BYTES_MAX`.
         """
@@ -262,8 +262,9 @@ class Context:
         """Put an envelope on the log at once, whatever becomes of this record: at least once.
 
         For progress, pieces of a stream, control, and requests whose answer this handler awaits.
-        Its headers say `handler`, `attempt` and `sequence`; receivers drop what repeats and what a
-        later attempt supersedes. Raises as a publisher does.
+        Its headers say `handler`, `attempt` and `sequence`, so that a receiver can drop what a later
+        attempt supersedes, as readers of streams do; workers skip only what repeats within an
+        attempt. Raises as a publisher does.
         """
         self._check_running("sends")
         at_once, attempt, n = self._outbox.at_once, self.attempt, self._sent
