@@ -262,9 +262,9 @@ class Context:
         """Put an envelope on the log at once, whatever becomes of this record: at least once.
 
         For progress, pieces of a stream, control, and requests whose answer this handler awaits.
-        Its headers say `handler`, `attempt` and `sequence`, so that a receiver can drop what a later
-        attempt supersedes, as readers of streams do; workers skip only what repeats within an
-        attempt. Raises as a publisher does.
+        Its headers say `handler`, `attempt` and `sequence`, so that a receiver can drop what a
+        later attempt supersedes, as readers of streams do; workers skip only what repeats within
+        an attempt. Raises as a publisher does.
         """
         self._check_running("sends")
         at_once, attempt, n = self._outbox.at_once, self.attempt, self._sent
