@@ -26,9 +26,18 @@ from streams.requests import json_envelope
 EFFECT_BYTES_MAX: Final = 64 * 1024
 """The result of one effect as JSON, in bytes of UTF-8."""
 EFFECT_RECORDED: Final = "agentlog.effect.EffectRecorded"
+OUTPUTS_MAX: Final = 10_000
+"""Records that one handler publishes because of one record; one more is refused."""
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of their values: half of what a transaction takes (`COMMIT_BYTES_MAX` in
+`consumers.worker.core`), for all of a record's outputs are in one."""
 
 Effect = Callable[[str], Awaitable[Any] | Any]
 """Does something outside of the log under an idempotency key, and returns a JSON value."""
+
+
+class TooManyOutputs(NonRetriable):
+    """A handler published more because of one record than one transaction should hold."""
 
 
 class RunCell:
@@ -89,6 +98,7 @@ class Context:
         "_effects",
         "_ended",
         "_outbox",
+        "_output_bytes",
         "_published",
         "_sent",
         "attempt",
@@ -129,6 +139,7 @@ class Context:
         """Records that its envelopes have become so far."""
         self._outbox = outbox
         self._effects = {} if effects is None else effects
+        self._output_bytes = 0
         self._published = 0
         self._sent = 0
         self._ended = False
@@ -185,13 +196,12 @@ class Context:
         has its own, that one's `correlation_id` (or id, if it has none) and this agent as sender.
 
         It is encoded at once: an `EnvelopeError` (unknown type, a payload that does not fit, no
-        route, too large) is raised here, in the handler, and nothing is sent.
+        route, too large) is raised here, in the handler, and nothing is sent. So is
+        `TooManyOutputs` (no later attempt can mend it), past `OUTPUTS_MAX` records (one for each
+        recipient of an inbox message) or `OUTPUT_BYTES_MAX`.
         """
         self._check_running("publishes")
-        stamped = self._stamped(envelope, self._name, self._published)
-        self.outputs += self._outbox.records(stamped)
-        self._published += 1
-        return stamped
+        return self._put(envelope)
 
     async def respond(self, data: Any) -> Envelope:
         """Answer the request that is being handled with a JSON value (S3.12)."""
@@ -250,11 +260,9 @@ class Context:
             raise NonRetriable(f"{self.record} is no dead letter: there is nothing to resubmit")
         self._check_running("resubmits")
         record, redrive = self.record, letter.retry_count + 1
-        await self.publish(resolved(record, action=REDRIVEN, redrive=redrive, note=note))
-        # Not before it: if that is refused, nothing goes back.
-        self.outputs.append(
-            Output(letter.topic, record.key, record.value, redrive_headers(record, letter))
-        )
+        back = Output(letter.topic, record.key, record.value, redrive_headers(record, letter))
+        # With the note or not at all: if that is refused, nothing goes back.
+        self._put(resolved(record, action=REDRIVEN, redrive=redrive, note=note), back)
 
     # --- at once -----------------------------------------------------------------------------
 
@@ -305,6 +313,22 @@ class Context:
         """The handler returned or raised: nothing may be published any more."""
         self._ended = True
         return self.outputs
+
+    def _put(self, envelope: Envelope, *with_it: Output) -> Envelope:
+        """An envelope and what must go with it into the outputs: all of it, or an error."""
+        stamped = self._stamped(envelope, self._name, self._published)
+        found = [*self._outbox.records(stamped), *with_it]
+        size = self._output_bytes + sum([len(output.value or b"") for output in found])
+        if len(self.outputs) + len(found) > OUTPUTS_MAX or size > OUTPUT_BYTES_MAX:
+            raise TooManyOutputs(
+                f"{self.handler} published more than {OUTPUTS_MAX} records or {OUTPUT_BYTES_MAX} "
+                f"bytes because of {self.record}, which one transaction must hold; publish a task "
+                "for the rest, or send with ctx.send_now what may be seen before the outcome"
+            )
+        self.outputs += found
+        self._output_bytes = size
+        self._published += 1
+        return stamped
 
     def _check_running(self, does: str) -> None:
         if self._ended:

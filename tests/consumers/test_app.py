@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import Context, RunCell, add_record_ids, current_run
+from consumers.context import (
+    OUTPUT_BYTES_MAX,
+    OUTPUTS_MAX,
+    Context,
+    RunCell,
+    TooManyOutputs,
+    add_record_ids,
+    current_run,
+)
 from consumers.outbox import Outbox
 from consumers.references import load_reference
+from consumers.retry import RetryPolicy
+from consumers.worker.core import COMMIT_BYTES_MAX
 from streams.dead_letters import dead_letter_headers
 from streams.envelope import Envelope, Kind
 from streams.errors import (
@@ -244,6 +254,42 @@ async def test_an_output_that_is_too_large_is_refused() -> None:
         await context(limit=300).publish(STATUS.with_(headers={"note": "x" * 500}))
 
 
+def notice(size: int, recipients: tuple[str, ...] = ("agent-2",)) -> Envelope:
+    """A message to inboxes, of about so many bytes."""
+    return Envelope(
+        type="agentlog.Json",
+        payload={"json": f'"{"x" * size}"'},
+        kind=Kind.NOTIFICATION,
+        recipients=recipients,
+    )
+
+
+async def test_what_one_handler_publishes_is_bounded_in_records() -> None:
+    """One for each recipient. The error says the way out, and no later attempt can mend it."""
+    ctx = context()
+    for _ in range(OUTPUTS_MAX - 1):
+        await ctx.publish(STATUS)
+    with pytest.raises(TooManyOutputs, match="publish a task for the rest") as raised:
+        await ctx.publish(notice(0, ("a", "b")))
+    assert RetryPolicy().is_final(raised.value)
+    assert len(ctx.outputs) == OUTPUTS_MAX - 1
+    await ctx.publish(STATUS)
+    with pytest.raises(TooManyOutputs, match="on_it published more than 10000 records"):
+        await ctx.publish(STATUS)
+
+
+async def test_what_one_handler_publishes_is_bounded_in_bytes() -> None:
+    """Two handlers of a record still fit into one transaction."""
+    ctx = context()
+    fit = OUTPUT_BYTES_MAX // 1_800_000
+    for _ in range(fit):
+        await ctx.publish(notice(900_000, ("a", "b")))
+    with pytest.raises(TooManyOutputs, match=f"or {OUTPUT_BYTES_MAX} bytes"):
+        await ctx.publish(notice(900_000, ("a", "b")))
+    assert len(ctx.outputs) == 2 * fit
+    assert 2 * OUTPUT_BYTES_MAX <= COMMIT_BYTES_MAX
+
+
 async def test_publishing_after_the_handler_ended_is_an_error() -> None:
     """It could not commit with the record any more."""
     ctx = context()
@@ -291,6 +337,16 @@ async def test_s5_06_a_dead_letter_whose_note_is_refused_does_not_go_back() -> N
     with pytest.raises(InvalidPayload):
         await ctx.resubmit("half a character: \ud800")
     assert ctx.outputs == []
+
+
+async def test_s5_06_a_dead_letter_does_not_go_back_without_its_note() -> None:
+    """Where there is room for one of the two alone, neither is published."""
+    ctx = dead()
+    for _ in range(OUTPUTS_MAX - 1):
+        await ctx.publish(STATUS)
+    with pytest.raises(TooManyOutputs):
+        await ctx.resubmit()
+    assert len(ctx.outputs) == OUTPUTS_MAX - 1
 
 
 @pytest.mark.parametrize("ctx", [context(), dead("ns.inbox")], ids=["no letter", "forged"])
