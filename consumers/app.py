@@ -188,7 +188,10 @@ class App:
             if problem:
                 raise ConfigurationError(f"app {self.name!r} {problem}")
             self._handlers[handler.name] = handler
-            self._by_type.clear()
+            self._by_type = {
+                wanted: tuple(one for one in self.handlers if one.type in (wanted, EVERY_TYPE))
+                for wanted in (EVERY_TYPE, *(one.type for one in self.handlers))
+            }
             return function
 
         return register
@@ -200,12 +203,6 @@ class App:
 
     def handlers_for(self, type_name: str) -> tuple[Handler, ...]:
         """The handlers of a payload type and those of `*`, in the order they were registered."""
+        # Only types that were registered are in it: anybody may put any other on the log.
         found = self._by_type.get(type_name)
-        if found is None:
-            found = tuple(
-                handler
-                for handler in self._handlers.values()
-                if handler.type in (type_name, EVERY_TYPE)
-            )
-            self._by_type[type_name] = found
-        return found
+        return self._by_type.get(EVERY_TYPE, ()) if found is None else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,29 @@ def test_a_handler_that_is_registered_late_is_found() -> None:
     async def late(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
 
     assert [one.name for one in app.handlers_for("A")] == ["late"]
+
+
+def test_types_that_nobody_registered_are_not_remembered() -> None:
+    """Anybody may put any type on the log: asking for it must leave nothing behind."""
+    app = App("fleet", topics=("tasks",))
+
+    @app.on("A")
+    async def known(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    @app.on()
+    async def every(_ctx: Context, _payload: Mapping[str, Any]) -> None: ...
+
+    tracemalloc.start()
+    try:
+        app.handlers_for("B")
+        before, _ = tracemalloc.get_traced_memory()
+        for n in range(10_000):
+            assert [one.name for one in app.handlers_for(f"invented.{n}")] == ["every"]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 10_000
+    assert [one.name for one in app.handlers_for("A")] == ["known", "every"]
 
 
 def test_s5_06_an_app_may_say_which_agents_it_runs() -> None:
