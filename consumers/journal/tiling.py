@@ -207,7 +207,8 @@ class _Committed:
         """The highest at which nothing else is."""
         self._began = began
         self._prefixes = prefixes
-        self._wrong: int | None = None
+        self._reached = max(prefixes, default=0)
+        self._wrong: tuple[int, str] | None = None
 
     def look(self, position: int, entry: int | None) -> None:
         """A visible position, and which journal record finished it."""
@@ -216,11 +217,11 @@ class _Committed:
             self._at += 1
         inside = self._at < len(mark.finished) and mark.finished[self._at][0] <= position
         if position < mark.position or inside:
-            if entry is None:
-                if inside and self._wrong is None:
-                    self._wrong = position
-            else:
+            if entry is not None:
                 self._first = max(self._first, entry)
+            elif self._wrong is None and (inside or position >= self._reached):
+                how = "finished by the group's mark" if inside else "below what the group committed"
+                self._wrong = position, f"is {how}, but its journal has no outcome"
         elif entry is not None:
             self._last = min(self._last, entry - 1)
 
@@ -228,7 +229,7 @@ class _Committed:
         """The position and what is wrong with it; None if the mark fits."""
         position = self._mark.position
         if self._wrong is not None:
-            return self._wrong, "is finished by the group's mark, but not by its journal"
+            return self._wrong
         if not self._prefixes and self._began is None:
             return (
                 None  # nothing was settled yet: a group's first commit only says that it is there
