@@ -9,11 +9,18 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError
+from streams.errors import BrokerError, LogError
 from streams.record import Partition, Record
+from streams.topics import Namespace
 
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
+METADATA_TIMEOUT_S: Final = 2.0
+"""Seconds in which a topic that was just created may become known to the broker asked."""
+BATCH_MAX: Final = 500
+"""Records taken at a time, before other tasks get their turn."""
+
+_ASK_AGAIN_S: Final = 0.1
 
 
 async def open_at(
@@ -35,10 +42,46 @@ async def open_at(
     except BaseException:
         await close(consumer)
         raise
-    consumer.assign([TopicPartition(*source) for source in positions])
-    for source, position in positions.items():
-        consumer.seek(TopicPartition(*source), position)
+    assign(consumer, {TopicPartition(*source): at for source, at in positions.items()})
     return consumer
+
+
+def assign(consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> None:
+    """Read these partitions and no others, each from its position on."""
+    consumer.assign(list(positions))
+    for part, position in positions.items():
+        consumer.seek(part, position)
+
+
+async def count_partitions(consumer: AIOKafkaConsumer, topic: str, namespace: Namespace) -> int:
+    """How many partitions a topic has, by its full name. Raises `LogError` if there is none."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + METADATA_TIMEOUT_S
+    while True:
+        # For all topics: asking for one by name would create it where brokers allow that.
+        cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public way
+        if found := cluster.partitions_for_topic(topic):
+            return len(found)
+        if loop.time() > give_up_at:
+            raise LogError(
+                f"topic {topic} does not exist; run `agentlog topics apply` with "
+                f"AGENTLOG_NAMESPACE={namespace.name}"
+            )
+        await asyncio.sleep(_ASK_AGAIN_S)
+
+
+async def fetch(consumer: AIOKafkaConsumer, poll_ms: int) -> list[ConsumerRecord[Any, Any]]:
+    """What has come, at most `BATCH_MAX` records; waits up to `poll_ms` for the first of them.
+
+    Raises `BrokerError` if nothing more can come, however long one waits.
+    """
+    found = await consumer.getmany(timeout_ms=poll_ms, max_records=BATCH_MAX)
+    # aiokafka fetches in a task of its own. Should that end, however it does, it tells nobody.
+    fetching = consumer._fetcher.error_future  # noqa: SLF001 - no public way
+    if fetching.done() and not found:
+        error = None if fetching.cancelled() else fetching.exception()
+        raise BrokerError(f"the client has stopped fetching: {error!r}") from error
+    return [message for messages in found.values() for message in messages]
 
 
 async def close(consumer: AIOKafkaConsumer) -> None:

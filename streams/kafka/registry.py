@@ -17,23 +17,19 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.dead_letters import unroutable_headers
-from streams.errors import BrokerError, DecodeError, LogError
+from streams.errors import BrokerError, DecodeError
 from streams.fleets import Fleet, Fleets
 from streams.headers import Header
 from streams.kafka.configs import TAIL
-from streams.kafka.positioned import close, open_at
+from streams.kafka.positioned import assign, close, count_partitions, fetch, open_at
 from streams.outgoing import Outgoing
 from streams.schemas import Codec
 from streams.topics import INBOX, REGISTRY, Namespace, dlq
 from streams.topics.routing import Route
 
-METADATA_TIMEOUT_S: Final = 2.0
-"""Seconds in which a topic that was just created may become known to the broker asked."""
 CATCH_UP_S_MAX: Final = 30.0
 """Seconds for reading to the end; a registration that is just being made is waited for."""
 POLL_MS: Final = 1_000
-BATCH_MAX: Final = 500
-"""Records taken at a time, before other tasks get their turn."""
 RETRY_S: Final = 1.0
 """Between two attempts to begin anew."""
 
@@ -43,7 +39,6 @@ READER: Final[Mapping[str, Any]] = {
     "fetch_max_wait_ms": 2_000,  # the broker answers with the first record; idle costs next to nil
 }
 
-_ASK_AGAIN_S: Final = 0.1
 _log: Final = logging.getLogger("agentlog.registry")
 
 
@@ -116,15 +111,14 @@ class Registry:
         """A consumer that has read the topic to its end, into fleets that are known from then."""
         consumer = await open_at(self._servers, self._config, {})
         try:
-            await self._await_topic(consumer)
+            await count_partitions(consumer, self._source.topic, self._namespace)
             async with asyncio.timeout(CATCH_UP_S_MAX):
                 starts = await consumer.beginning_offsets([self._source])
                 ends = await consumer.end_offsets([self._source])
-                consumer.assign([self._source])
-                consumer.seek(self._source, starts[self._source])
+                assign(consumer, starts)
                 fleets = Fleets()
                 while await consumer.position(self._source) < ends[self._source]:
-                    self._hear(fleets, await _fetched(consumer))
+                    self._hear(fleets, await fetch(consumer, POLL_MS))
         except (KafkaError, TimeoutError) as error:
             await close(consumer)
             raise BrokerError(
@@ -136,27 +130,12 @@ class Registry:
         self._fleets = fleets
         return consumer
 
-    async def _await_topic(self, consumer: AIOKafkaConsumer) -> None:
-        """Asks for all topics: asking for one by name would create it where brokers allow that."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + METADATA_TIMEOUT_S
-        while True:
-            cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public way
-            if cluster.partitions_for_topic(self._source.topic):
-                return
-            if loop.time() > give_up_at:
-                raise LogError(
-                    f"topic {self._source.topic} does not exist; run `agentlog topics apply` with "
-                    f"AGENTLOG_NAMESPACE={self._namespace.name}"
-                )
-            await asyncio.sleep(_ASK_AGAIN_S)
-
     async def _follow(self, consumer: AIOKafkaConsumer | None) -> None:
         while True:
             try:
                 consumer = consumer or await self._open()
                 while True:
-                    self._hear(self._fleets, await _fetched(consumer))
+                    self._hear(self._fleets, await fetch(consumer, POLL_MS))
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, another reader may read on
@@ -182,12 +161,3 @@ class Registry:
                 self.unreadable += 1
             else:
                 fleets.put(group, fleet.agents)
-
-
-async def _fetched(consumer: AIOKafkaConsumer) -> list[ConsumerRecord[Any, Any]]:
-    found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
-    # aiokafka fetches in a task of its own. Should that end, `getmany` waits for it for ever.
-    fetching = consumer._fetcher.error_future  # noqa: SLF001 - no public way
-    if fetching.done():
-        fetching.result()
-    return [message for messages in found.values() for message in messages]

@@ -20,18 +20,14 @@ from aiokafka.errors import KafkaError
 from streams.envelope import Envelope
 from streams.errors import AgentlogError, BrokerError, DecodeError, LogError
 from streams.kafka.configs import TAIL
-from streams.kafka.positioned import close, open_at
+from streams.kafka.positioned import assign, close, count_partitions, fetch, open_at
 from streams.schemas import Codec
 from streams.topics import REPLIES, Namespace
 from streams.topics.partitioning import partition_for
 
-METADATA_TIMEOUT_S: Final = 2.0
-"""Seconds in which a topic that was just created may become known to the broker asked."""
 END_TIMEOUT_S: Final = 30.0
 """Seconds for the broker to say where its partition ends."""
 POLL_MS: Final = 500
-BATCH_MAX: Final = 500
-"""Records taken at a time, before other tasks get their turn."""
 
 REPLIES_READER: Final[Mapping[str, Any]] = {
     **TAIL,
@@ -39,7 +35,6 @@ REPLIES_READER: Final[Mapping[str, Any]] = {
 }
 """aiokafka's consumer by assignment, for reply inboxes."""
 
-_RETRY_S: Final = 0.1
 _log: Final = logging.getLogger("agentlog.replies")
 
 
@@ -92,11 +87,11 @@ class ReplyInbox:
         """
         consumer = await open_at(self._servers, self._config, {})
         try:
-            self._partitions = await self._count_partitions(consumer)
+            self._partitions = await count_partitions(consumer, self._topic, self._namespace)
             mine = self._mine(self._partitions)
             async with asyncio.timeout(END_TIMEOUT_S):
                 ends = await consumer.end_offsets([mine])
-            _assign(consumer, ends)
+            assign(consumer, ends)
         except (KafkaError, TimeoutError) as error:
             await close(consumer)
             raise BrokerError(
@@ -128,30 +123,12 @@ class ReplyInbox:
     def _mine(self, partitions: int) -> TopicPartition:
         return TopicPartition(self._topic, partition_for(self._key, partitions))
 
-    async def _count_partitions(self, consumer: AIOKafkaConsumer) -> int:
-        """Asks for all topics: asking for one by name would create it where brokers allow that."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + METADATA_TIMEOUT_S
-        while True:
-            cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public way
-            if found := cluster.partitions_for_topic(self._topic):
-                return len(found)
-            if loop.time() > give_up_at:
-                raise LogError(
-                    f"topic {self._topic} does not exist; run `agentlog topics apply` with "
-                    f"AGENTLOG_NAMESPACE={self._namespace.name}"
-                )
-            await asyncio.sleep(_RETRY_S)
-
     async def _read(self, consumer: AIOKafkaConsumer, listener: ReplyListener) -> None:
         try:
             while True:
-                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_MAX)
-                for messages in found.values():
-                    for message in messages:
-                        if message.key == self._key:
-                            self._hand_on(message, listener)
-                _check_alive(consumer)
+                for message in await fetch(consumer, POLL_MS):
+                    if message.key == self._key:
+                        self._hand_on(message, listener)
                 await self._follow_growth(consumer)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             lost = LogError(
@@ -187,18 +164,5 @@ class ReplyInbox:
                     raise
                 return  # the broker is away: with the next records
             positions = {part: await consumer.position(part) for part in assigned}
-            _assign(consumer, {**positions, **starts})
+            assign(consumer, {**positions, **starts})
         self._partitions = count
-
-
-def _assign(consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> None:
-    consumer.assign(list(positions))
-    for part, position in positions.items():
-        consumer.seek(part, position)
-
-
-def _check_alive(consumer: AIOKafkaConsumer) -> None:
-    """aiokafka fetches in a task of its own. Should that end, `getmany` waits for it for ever."""
-    fetching = consumer._fetcher.error_future  # noqa: SLF001 - no public way
-    if fetching.done():
-        fetching.result()

@@ -167,7 +167,6 @@ async def test_s5_06_a_reader_that_cannot_go_on_is_replaced(
         fetching = opened[0]._fetcher._fetch_task
         fetching.cancel()
         await asyncio.wait({fetching})
-        await opened[0].stop()
         await register(kafka, topics, "ns.c", "x-*")
         await until(lambda: registry.knows("x-1"), "what was registered after its reader broke")
         assert len(opened) >= 2

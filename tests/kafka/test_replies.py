@@ -201,6 +201,17 @@ async def test_an_inbox_whose_position_is_gone_says_so(place: Place) -> None:
             await client.request("nobody", {})
 
 
+async def test_an_inbox_whose_fetching_has_ended_says_so(place: Place) -> None:
+    """However it ended: whoever waits would otherwise wait for an answer that nobody fetches."""
+    heard, inbox = Heard(), place.inbox(NAME)
+    await inbox.start(heard)
+    assert inbox._consumer is not None
+    inbox._consumer._fetcher._fetch_task.cancel()
+    await until(lambda: heard.lost is not None, "it is said")
+    assert "the client has stopped fetching" in str(heard.lost)
+    await inbox.close()
+
+
 async def test_s3_12_a_broker_that_is_killed_and_started_again_loses_no_answer(
     own_kafka: EmbeddedKafka,
 ) -> None:
