@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -16,9 +16,12 @@ from consumers.marks import Mark
 from consumers.worker.ports import Committed
 from streams.record import Partition
 
-COMMITTED_S_MAX: Final = 40.0
+COMMITTED_S_MAX: Final = 240.0
 """Committed positions are stable only when the last owner's transaction is settled (H5): its
-timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit."""
+timeout (10 s) and the broker's next look for timed-out ones (10 s) must fit, and brokers that are
+away for a while. Below max.poll.interval.ms (300 s), after which the group gives them to others."""
+ASK_S_MAX: Final = 5.0
+"""One question. The client may sleep through its coordinator's return, and hears no stop."""
 ASK_AGAIN_S: Final = 0.1
 
 _PASSING: Final = frozenset(
@@ -44,43 +47,38 @@ _log: Final = structlog.get_logger("agentlog.worker.source")
 
 
 def committed_positions(
-    consumer: Consumer, partitions: Sequence[TopicPartition], wait: Callable[[float], Any]
+    consumer: Consumer, partitions: Sequence[TopicPartition], wait: Callable[[float], bool]
 ) -> list[TopicPartition]:
     """Each partition with its committed position and metadata, or with where it begins.
 
-    Asks again, after a `wait`, while the coordinator moves or a transaction is unsettled; raises
-    `KafkaException` after `COMMITTED_S_MAX`.
+    Asks again, after a `wait`, while the coordinator moves or a transaction is unsettled; none at
+    all if that says True: stop. Raises `KafkaException` after `COMMITTED_S_MAX`.
     """
     if not partitions:
         return []
-    starts = []
-    for found in _ask(consumer, list(partitions), wait):
-        position, metadata = found.offset, found.metadata or ""
-        if position == OFFSET_INVALID:
-            position, _ = consumer.get_watermark_offsets(
-                found, timeout=COMMITTED_S_MAX, cached=False
-            )
-        starts.append(TopicPartition(found.topic, found.partition, position, metadata))
-    return starts
-
-
-def _ask(
-    consumer: Consumer, partitions: list[TopicPartition], wait: Callable[[float], Any]
-) -> list[TopicPartition]:
     deadline = time.monotonic() + COMMITTED_S_MAX
     while True:
         try:
-            found = consumer.committed(partitions, timeout=COMMITTED_S_MAX)
-            for one in found:
-                if one.error is not None:
-                    raise KafkaException(one.error)
-            return found
+            return _ask(consumer, list(partitions))
         except KafkaException as error:
             passing = error.args[0].code() in _PASSING or error.args[0].retriable()
             if not passing or time.monotonic() > deadline:
                 raise
             _log.warning("no_committed_positions_yet", error=str(error))
-            wait(ASK_AGAIN_S)
+            if wait(ASK_AGAIN_S):
+                return []
+
+
+def _ask(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    starts = []
+    for found in consumer.committed(partitions, timeout=ASK_S_MAX):
+        if found.error is not None:
+            raise KafkaException(found.error)
+        position, metadata = found.offset, found.metadata or ""
+        if position == OFFSET_INVALID:
+            position, _ = consumer.get_watermark_offsets(found, timeout=ASK_S_MAX, cached=False)
+        starts.append(TopicPartition(found.topic, found.partition, position, metadata))
+    return starts
 
 
 def commit_positions(consumer: Consumer, marks: Mapping[Partition, Mark]) -> Committed:

@@ -5,6 +5,8 @@
 - Back-pressure: while the window is closed the thread just waits, for what the client has queued
   is bounded; if that takes longer than `PATIENCE_S` it pauses the partitions and goes on polling
   (H9), and resumes when the window opens. A pause costs what was queued: resuming fetches again.
+- Partitions take turns: the client fetches little of each at a time, and no more than is soon run.
+  By its own defaults it would queue one partition's backlog whole before the next one's begins.
 - A partition is read from `read_back` positions below the committed one on: what repeats is known
   by what was there before.
 - Revocation blocks this thread, not the loop, until the loop has settled what it could.
@@ -60,6 +62,9 @@ CONFIG: Final[Mapping[str, Any]] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
     "queued.max.messages.kbytes": CLIENT_QUEUE_BYTES // 1024,
+    "max.partition.fetch.bytes": 64 * 1024,
+    "queued.min.messages": 2_000,
+    "fetch.queue.backoff.ms": 20,  # how long a full queue is left alone; by default 1 s
     "fetch.wait.max.ms": 100,
     "enable.partition.eof": False,
 }
@@ -262,6 +267,10 @@ class KafkaSource:
     # --- rebalancing (called inside poll) ----------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._stopping.is_set():
+            # `close` serves what was assigned meanwhile: the client names no committed position
+            # any more, and nobody would read from it.
+            return
         metadata = consumer.consumer_group_metadata()
         starts = committed_positions(consumer, partitions, self._stopping.wait)
         consumer.incremental_assign([self._first_read(start) for start in starts])
