@@ -48,6 +48,9 @@ session timeouts are over by then several times."""
 LIMIT_S: Final = 900.0
 FAULT_S_MAX: Final = 330.0
 PLACEMENT_TRIES_MAX: Final = 1000
+COMMITS: Final = "commits.jsonl"
+"""File of a row's folder: [append time in ms, partition, run id, prefix before, prefix after,
+records finished] of every commit."""
 
 Status = Literal["passed", "failed", "did not happen", "not possible here"]
 
@@ -156,6 +159,7 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
             await stage.cluster.heal()
             await _settle(stage)
         evidence = await asyncio.to_thread(_collect, stage)
+        _write_down(evidence, stage.folder)
     finally:
         await asyncio.to_thread(stage.progress.close)
         await stage.cluster.heal()
@@ -300,6 +304,15 @@ def _collect(stage: Stage) -> Evidence:
         )
     finally:
         reading.close()
+
+
+def _write_down(evidence: Evidence, folder: Path) -> None:
+    """Every commit that the journal tells of, for whoever asks afterwards where the time went."""
+    lines = [
+        (one.at_ms, one.source.index, one.writer, one.prefix_from, one.prefix_to, one.count)
+        for one in sorted(evidence.history.commits, key=lambda one: one.at_ms)
+    ]
+    (folder / COMMITS).write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 
 # --- who coordinates -------------------------------------------------------------------------
