@@ -57,7 +57,8 @@ class Client:
     """Requests of one process. Use it as `async with session.client("agent-1") as client:`.
 
     Entering raises `BrokerError` if no broker answers. Leaving fails what still waits with
-    `ClientClosed`.
+    `ClientClosed`. An inbox that can be read no further fails what waits with `LogError`; whoever
+    asks next opens it again.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class Client:
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()
         self._waiting: dict[str, Mailbox] = {}
-        self._lost: AgentlogError | None = None
+        self._lost = False
+        """Whether the inbox has to be opened again before an answer can come."""
+        self._reopening: asyncio.Task[None] | None = None
         self._is_open = False
 
     async def __aenter__(self) -> Self:
@@ -120,7 +123,8 @@ class Client:
         the awaiting task is cancelled.
 
         Raises `RequestTimeout`; `RequestFailed` if that is the answer; `TooManyRequests`,
-        `ClientClosed`; what the publisher raises for an envelope that cannot be sent.
+        `ClientClosed`; `LogError` if the inbox is lost meanwhile (ask again), `BrokerError` if a
+        lost one cannot be opened; what the publisher raises for an envelope that cannot be sent.
         """
         with self._asking(to, payload, timeout_s) as asked:
             deadline = _now() + timeout_s
@@ -187,6 +191,9 @@ class Client:
             asked.fail(ClientClosed(asked.request.id))
             self._cancel_unless_settled(asked)
         self._is_open = False
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.wait({self._reopening})
         await self.cancels.close(CLOSE_TIMEOUT_S)
         await self._inbox.close()
         await self._publisher.close()
@@ -201,8 +208,8 @@ class Client:
             asked.put(envelope, size)
 
     def on_inbox_lost(self, error: AgentlogError) -> None:
-        """No answer can come any more: all that wait fail, and so does who asks now."""
-        self._lost = error
+        """No answer to these can come any more: all that wait fail."""
+        self._lost = True
         for asked in self._waiting.values():
             asked.fail(LogError(str(error)))
 
@@ -233,12 +240,36 @@ class Client:
     def _admit(self, request: Envelope) -> None:
         if not self._is_open:
             raise ClientClosed(request.id)
-        if self._lost is not None:
-            raise LogError(str(self._lost))
         if len(self._waiting) >= self._requests_max:
             raise TooManyRequests(request.id, self._requests_max)
 
+    async def _reopen(self) -> None:
+        """Read on from the inbox's end as it is now: nobody waits for what was answered before."""
+        try:
+            await self._inbox.close()
+            await self._inbox.start(self)
+            self._lost = False
+        finally:
+            self._reopening = None
+
+    async def _inbox_again(self, asked: Mailbox, deadline: float) -> None:
+        """Open the lost inbox: once, for all that ask meanwhile, however patient each is."""
+        asked.settled = True  # nothing of it is sent yet
+        if self._reopening is None:
+            self._reopening = asyncio.create_task(self._reopen(), name="inbox again")
+            self._reopening.add_done_callback(_heard)
+        reopening = self._reopening
+        await asyncio.wait({reopening}, timeout=max(deadline - _now(), 0))
+        if not self._is_open:
+            raise ClientClosed(asked.request.id)
+        if not reopening.done():
+            raise RequestTimeout(asked.request.id)
+        reopening.result()
+        asked.settled = False
+
     async def _send(self, asked: Mailbox, deadline: float) -> None:
+        if self._lost:
+            await self._inbox_again(asked, deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._publisher.publish(asked.request)
@@ -257,6 +288,12 @@ class Client:
         if self._is_open and not asked.settled:
             asked.settled = True
             self.cancels.send(asked.request, "nobody waits for its answer any more")
+
+
+def _heard(reopening: asyncio.Task[None]) -> None:
+    """So that nobody warns of an error for which nobody had the patience."""
+    if not reopening.cancelled():
+        reopening.exception()
 
 
 def _now() -> float:

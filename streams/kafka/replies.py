@@ -133,7 +133,7 @@ class ReplyInbox:
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             lost = LogError(
                 f"the reply inbox {self.name} cannot go on reading {self._topic}: {error!r}; "
-                "open a new client"
+                "ask again"
             )
             _log.warning("%s", lost)
             listener.on_inbox_lost(lost)

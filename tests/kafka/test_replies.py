@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from streams.answers import answered
 from streams.brokers.embedded import EmbeddedKafka
 from streams.envelope import Envelope
-from streams.errors import AgentlogError, BrokerError, LogError, RequestTimeout
+from streams.errors import AgentlogError, BrokerError, ClientClosed, LogError, RequestTimeout
 from streams.headers import record_headers
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.configs import MURMUR2
@@ -186,19 +186,60 @@ async def test_an_inbox_follows_a_topic_that_grows(kafka: str, namespace: str) -
     assert [data for data in heard.data if data != "2"] == ["1", "3"]
 
 
-async def test_an_inbox_whose_position_is_gone_says_so(place: Place) -> None:
-    """Somebody deleted the topic's records, or made it anew: what was answered is not known."""
-    async with place.client() as client:
-        waiting = asyncio.create_task(client.request("nobody", {}, timeout_s=DEADLINE_S))
+async def echo(request: Envelope, reply: Reply) -> None:
+    await reply(answered(request, request.payload["json"]))
+
+
+def lose(inbox: ReplyInbox) -> None:
+    """As if somebody had deleted the topic's records, or had made it anew."""
+    assert inbox._consumer is not None
+    for part in inbox._consumer.assignment():
+        inbox._consumer.seek(part, 1_000_000)
+
+
+async def test_an_inbox_whose_position_is_gone_says_so_and_is_opened_again(place: Place) -> None:
+    """What was answered is not known, so who waits is told; who asks then is answered."""
+    async with place.client() as client, place.agent(echo):
+        for _ in range(2):
+            waiting = asyncio.create_task(client.request("nobody", {}, timeout_s=DEADLINE_S))
+            await until(lambda: client.waiting == 1, "it waits")
+            lose(client._inbox)
+            with pytest.raises(LogError, match="ask again"):
+                await waiting
+            lost = client._inbox._consumer
+            found = await asyncio.gather(*(client.request("weather-1", {"n": n}) for n in range(9)))
+            assert [one.data for one in found] == [f'{{"n":{n}}}' for n in range(9)]
+            assert client._inbox._consumer is not lost
+        assert client.ignored == 0
+
+
+async def test_an_inbox_that_cannot_be_opened_again_says_why_until_it_can(place: Place) -> None:
+    """Each bounded by its own patience, and the one attempt to open it goes on meanwhile."""
+    async with place.client() as client, place.agent(echo):
+        waiting = asyncio.create_task(client.request("nobody", {}))
         await until(lambda: client.waiting == 1, "it waits")
-        consumer = client._inbox._consumer
-        assert consumer is not None
-        for part in consumer.assignment():
-            consumer.seek(part, 1_000_000)
-        with pytest.raises(LogError, match="open a new client"):
+        lose(client._inbox)
+        with pytest.raises(LogError):
             await waiting
-        with pytest.raises(LogError, match="open a new client"):
-            await client.request("nobody", {})
+        topic, client._inbox._topic = client._inbox._topic, place.namespace.topic("gone")
+        with pytest.raises(RequestTimeout):
+            await client.request("weather-1", {}, timeout_s=0.001)
+        with pytest.raises(LogError, match="agentlog topics apply"):
+            await client.request("weather-1", {})
+        client._inbox._topic = topic
+        assert (await client.request("weather-1", {})).data == "{}"
+
+
+async def test_a_client_that_closes_opens_nothing_again(place: Place) -> None:
+    """Whoever waited for that hears that it is closed."""
+    client = place.client()
+    async with client:
+        client.on_inbox_lost(LogError("lost"))
+        asking = asyncio.create_task(client.request("nobody", {}))
+        await asyncio.sleep(0)  # its first step
+        assert client._reopening is not None
+    with pytest.raises(ClientClosed):
+        await asking
 
 
 async def test_an_inbox_whose_fetching_has_ended_says_so(place: Place) -> None:
