@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from consumers.testing import MemoryStage, NotIdle, run, virtual_time
 from consumers.worker.memory import Call
 from streams.control import cancel, drain
 from streams.envelope import Envelope
-from streams.errors import ConfigurationError, NonRetriable, RequestTimeout
+from streams.errors import ConfigurationError, NonRetriable, RequestFailed, RequestTimeout
 from streams.memory import Fault
 from streams.record import Partition
 
@@ -194,6 +195,46 @@ async def test_requests_are_answered_and_handlers_may_ask_each_other() -> None:
             await client.request("nobody", {"ask": 3}, timeout_s=60)
         assert asyncio.get_running_loop().time() - before_s == pytest.approx(60, abs=0.1)
         await stage.idle()
+
+
+@pytest.mark.parametrize(
+    ("asked", "app_bounds", "handler_bounds"),
+    [
+        ({"front": "back", "back": "front"}, {}, {}),
+        ({"front": "back"}, {"running_max": 1}, {}),
+        ({"front": "back"}, {}, {"concurrency_max": 1}),
+    ],
+    ids=["circle", "running_max", "concurrency_max"],
+)
+def test_requests_that_wait_for_each_other_end_with_the_innermost_timeout(
+    asked: dict[str, str], app_bounds: dict[str, Any], handler_bounds: dict[str, Any]
+) -> None:
+    """As docs/requests.md says; whoever asked first still hears of it."""
+    app = App("desk", topics=("inbox",), **app_bounds)
+
+    @app.on(JSON, **handler_bounds)
+    async def on_message(ctx: Context, payload: Mapping[str, Any]) -> None:
+        if ctx.agent not in asked:
+            await ctx.respond("from the end")
+            return
+        try:
+            left = json.loads(payload["json"])["left_s"] - 10
+            answer = await ctx.request(asked[ctx.agent], {"left_s": left}, timeout_s=left)
+        except RequestTimeout:
+            await ctx.fail("RequestTimeout", f"{ctx.agent} gave up")
+        except RequestFailed as error:
+            await ctx.fail(error.name, error.message)
+        else:
+            await ctx.respond(answer.data)
+
+    @virtual_time
+    async def play() -> None:
+        async with MemoryStage(app) as stage, stage.client() as client:
+            innermost = "back" if "back" in asked else "front"
+            with pytest.raises(RequestFailed, match=f"{innermost} gave up"):
+                await client.request("front", {"left_s": 60}, timeout_s=60)
+
+    play()
 
 
 @virtual_time
