@@ -19,7 +19,7 @@ from streams.errors import DecodeError, InvalidEnvelope, InvalidPayload, Unknown
 from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
 from streams.schemas.decoder import BAD_BYTES, why
-from streams.schemas.flat import Encoder
+from streams.schemas.encoder import UNUSUAL, Encoder
 from streams.schemas.framing import PREFIX_LENGTH, SCHEMA_ID_HEADER, frame, unframe
 from streams.schemas.front import Front
 from streams.schemas.misfit import Misfit, find_misfit
@@ -27,10 +27,6 @@ from streams.schemas.stored import PayloadReader, StoredPayload
 from streams.schemas.writer_schema import Schema, WriterSchema
 
 _Reading = tuple[Front, PayloadReader]
-
-# What fastavro raises on values that the schema has no place for.
-# (msgspec.ValidationError is a ValueError.)
-_BAD_VALUES: Final = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 _write: Final[Any] = fastavro.schemaless_writer
 
@@ -53,26 +49,30 @@ class Codec:
         `InvalidEnvelope`, `UnknownType` or `InvalidPayload`; nothing is written then.
         """
         event_type = self.catalogue.type(envelope.type)
-        writer = event_type.writer
-        fields = msgspec.structs.asdict(envelope)
-        payload = fields.pop("payload")
-        buffer = BytesIO()
-        buffer.write(self._frame(event_type))
-        try:
-            _write_record(buffer, writer.prefix, writer.prefix_shape, fields, writer.prefix_encoder)
-        except _Misfit as misfit:
-            raise InvalidEnvelope(misfit.path, misfit.problem) from misfit.__cause__
+        writer, payload = event_type.writer, envelope.payload
+        front = _fast(writer.prefix_encoder, envelope)
+        if front is None:
+            fields = msgspec.structs.asdict(envelope)
+            del fields["payload"]
+            try:
+                front = _slow(writer.prefix, writer.prefix_shape, fields)
+            except _Misfit as misfit:
+                raise InvalidEnvelope(misfit.path, misfit.problem) from misfit.__cause__
         check(envelope)
         if type(payload) is StoredPayload and payload.writer.id == writer.id:
-            buffer.write(payload.raw)
-            return buffer.getvalue()
+            return b"".join((self._frame(event_type), *front, payload.raw))
         if not isinstance(payload, Mapping):
             raise InvalidPayload(event_type.name, "payload", f"{payload!r} is not a mapping")
-        try:
-            _write_record(buffer, writer.payload, writer.payload_shape, dict(payload))
-        except _Misfit as misfit:
-            raise InvalidPayload(event_type.name, misfit.path, misfit.problem) from misfit.__cause__
-        return buffer.getvalue()
+        fields = payload if type(payload) is dict else dict(payload)
+        body = _fast(writer.payload_encoder, fields)
+        if body is None:
+            try:
+                body = _slow(writer.payload, writer.payload_shape, fields)
+            except _Misfit as misfit:
+                raise InvalidPayload(
+                    event_type.name, misfit.path, misfit.problem
+                ) from misfit.__cause__
+        return b"".join((self._frame(event_type), *front, *body))
 
     def _frame(self, event_type: EventType) -> bytes:
         found = self._frames.get(event_type.name)
@@ -139,26 +139,29 @@ class _Misfit(Exception):
         self.problem = problem
 
 
-def _write_record(
-    buffer: BytesIO,
-    schema: Schema,
-    shape: Any | None,
-    fields: dict[str, Any],
-    encoder: Encoder | None = None,
-) -> None:
-    """Append the record's Avro body, by its own encoder if it has one. Raises `_Misfit` where a
-    value does not fit.
-    """
+def _fast(encoder: Encoder | None, value: Any) -> list[bytes] | None:
+    """The pieces of the value's Avro body; None if only the slow way can say whether it fits."""
+    if encoder is None:
+        return None
+    pieces: list[bytes] = []
+    try:
+        encoder(value, pieces.append)
+    except UNUSUAL:
+        return None
+    return pieces
+
+
+def _slow(schema: Schema, shape: Any | None, fields: dict[str, Any]) -> list[bytes]:
+    """The same by fastavro, after a check. Raises `_Misfit` where a value does not fit."""
+    buffer = BytesIO()
     try:
         if shape is None:
             if misfit := find_misfit(schema, fields):
                 raise _Misfit(*misfit)
         else:
             msgspec.convert(fields, shape)
-        if encoder is None:
-            _write(buffer, schema, fields)
-        else:
-            buffer.write(encoder(fields))
-    except _BAD_VALUES as error:
+        _write(buffer, schema, fields)
+    except UNUSUAL as error:
         found = find_misfit(schema, fields) or Misfit("payload", str(error))
         raise _Misfit(*found) from error
+    return [buffer.getvalue()]

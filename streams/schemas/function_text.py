@@ -47,4 +47,4 @@ class FunctionText:
 @lru_cache(maxsize=_TEXTS_MAX)
 def _compiled(text: str) -> CodeType:
     """Schemas that differ in nothing but names share their code."""
-    return compile(text, "<decoder>", "exec")
+    return compile(text, "<schema>", "exec")

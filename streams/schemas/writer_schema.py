@@ -18,7 +18,7 @@ from fastavro.schema import SchemaParseException
 
 from streams.errors import DecodeError
 from streams.schemas.decoder import Decoder, decoder_of
-from streams.schemas.flat import Encoder, flat_encoder
+from streams.schemas.encoder import Encoder, attributes_encoder_of, encoder_of
 from streams.schemas.front import Front, front_of
 from streams.schemas.shape import shape_of
 
@@ -110,8 +110,8 @@ class WriterSchema:
 
     @cached_property
     def prefix_encoder(self) -> Encoder | None:
-        """Encodes the envelope's own fields; None where only fastavro can."""
-        return flat_encoder(self.prefix)
+        """Encodes the envelope's own fields, from an envelope; None where only fastavro can."""
+        return attributes_encoder_of(self.prefix)
 
     @cached_property
     def front(self) -> Front:
@@ -127,6 +127,11 @@ class WriterSchema:
     def payload_shape(self) -> Any | None:
         """What msgspec checks a payload against; None where the slow walk must."""
         return shape_of(self.payload)
+
+    @cached_property
+    def payload_encoder(self) -> Encoder | None:
+        """Encodes a payload; None where only fastavro can."""
+        return encoder_of(self.payload)
 
     @cached_property
     def payload(self) -> Schema:
