@@ -233,6 +233,11 @@ class Core:
         """Whether records wait until the start of one, or the end of the last, is committed."""
         return self._quarantine.mark_due
 
+    @property
+    def left_behind(self) -> Delivery | None:
+        """What runs alone though its partition has gone: until it ends nothing else may run."""
+        return self._quarantine.left_behind
+
     # --- commits -----------------------------------------------------------------------------
 
     def settled_of(self, sources: Iterable[Partition] | None = None) -> bool:

@@ -19,6 +19,7 @@ import structlog
 from consumers.app import App
 from consumers.journal import Delivery as DeliveryMode
 from consumers.outbox import Outbox
+from consumers.worker.assignment import Delivery
 from consumers.worker.committer import Committer
 from consumers.worker.core import Core
 from consumers.worker.ports import Assigned, Source, Transactions
@@ -32,6 +33,12 @@ LATE_S_MAX: Final = 2.0
 """Seconds that interrupted handlers get to end before their partitions go on without them."""
 
 _log: Final = structlog.get_logger("agentlog.worker")
+
+
+class SuspectLeftBehind(AgentlogError):
+    """A record that runs alone (H11) goes on though its partition is gone and it was interrupted:
+    nothing else may run in this process, so another must take its place.
+    """
 
 
 class WorkerLoop:
@@ -81,6 +88,8 @@ class WorkerLoop:
         self._stopping = False
         self._failure: BaseException | None = None
         self._ended = asyncio.Event()
+        self._looked_after: Delivery | None = None
+        """A suspect that was left behind, and is given `LATE_S_MAX` to end."""
         self._asides: set[asyncio.Task[None]] = set()
         """Revocations and reports under way."""
         self._started_at = outbox.clock.now_us()
@@ -143,6 +152,7 @@ class WorkerLoop:
         """Open these partitions, then run what comes of them."""
         for one in assigned:
             self._core.assigned(one.token, one.source, one.position, one.mark, one.metadata)
+        self._interrupt_gone()  # by their earlier assignments, if the source reloaded them itself
         if self._stopping or self._ended.is_set():
             self._core.stop()
         else:
@@ -202,6 +212,24 @@ class WorkerLoop:
     def _interrupt_gone(self) -> None:
         self._runners.interrupt(
             lambda delivery: not delivery.assignment.live, "its partition is another's now"
+        )
+        suspect = self._core.left_behind
+        if suspect is not None and suspect is not self._looked_after:
+            self._looked_after = suspect
+            self._loop.call_later(LATE_S_MAX, self._look_after, suspect)
+
+    def _look_after(self, suspect: Delivery) -> None:
+        """A suspect that no interruption reaches would block this process for ever."""
+        if self._core.left_behind is not suspect or self._stopping:
+            return
+        _log.error("suspect_left_behind", record=str(suspect.record), waited_s=LATE_S_MAX)
+        self._fail(
+            SuspectLeftBehind(
+                f"{suspect.record} runs alone because owners of its partition kept dying; that is "
+                f"another's now, and its handler did not end within {LATE_S_MAX:g} s of being "
+                "interrupted: only another process can go on. A handler must let CancelledError "
+                "through; a plain def must look at ctx.cancelled"
+            )
         )
 
     def _on_committed(self) -> None:

@@ -19,6 +19,9 @@ its partitions were never given up (`Mark.clean`). So:
    letter.
 5. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
    its own does not, for order's sake.
+6. A suspect whose partition is given up is interrupted like any other record, but keeps its room
+   until it has ended: whatever ran beside it might die of it. One that does not end would block
+   its process for ever (`left_behind`), so the process must end.
 """
 
 from __future__ import annotations
@@ -31,13 +34,19 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._careful: dict[Assignment, None] = {}  # in order, so that a run can be repeated
-        self.running = False
-        """Whether a record runs alone now, even if its partition has gone meanwhile."""
+        self.running: Delivery | None = None
+        """The record that runs alone now, even if its partition has gone meanwhile."""
 
     @property
     def mark_due(self) -> bool:
         """Whether a record waits for its start to be committed."""
         return any(assignment.mark_due for assignment in self._careful)
+
+    @property
+    def left_behind(self) -> Delivery | None:
+        """The record that runs alone though its partition has gone: nothing else may run."""
+        suspect = self.running
+        return None if suspect is None or suspect.assignment.live else suspect
 
     def add(self, assignment: Assignment) -> None:
         """A new assignment; nothing happens unless it is careful."""
@@ -76,7 +85,7 @@ class Quarantine:
             return None
         if assignment.suspect is None and not self._choose(assignment):
             return None
-        self.running = True
+        self.running = assignment.suspect
         assignment.running += 1
         return assignment.suspect
 
@@ -97,7 +106,7 @@ class Quarantine:
 
     def parked(self, assignment: Assignment) -> None:
         """The suspect failed and waits for another attempt."""
-        self.running = False
+        self.running = None
         assignment.waits = True
 
     def due(self, assignment: Assignment) -> None:
@@ -108,7 +117,7 @@ class Quarantine:
 
     def ended(self, assignment: Assignment) -> None:
         """The suspect has ended."""
-        self.running = False
+        self.running = None
         assignment.suspect = assignment.suspect_at = None
         assignment.starts = 0
         if assignment in self._careful:

@@ -21,6 +21,7 @@ from consumers.context import Context
 from consumers.journal.tiling import Tiling
 from consumers.marks import Mark
 from consumers.testing.virtual_time import LoopClock
+from consumers.worker.loop import SuspectLeftBehind
 from consumers.worker.memory import Call, MemoryWorker
 from streams.control import cancel, drain
 from streams.envelope import Envelope
@@ -269,6 +270,8 @@ class World:
                 await task
             except asyncio.CancelledError:
                 self._members.pop(slot, None)  # it was killed
+            except SuspectLeftBehind:
+                self._trace("left_behind", member.worker.run_id)  # its process ends, another comes
             except Exception as error:  # noqa: BLE001 - whatever it is, the run must say it
                 self._problem("no_progress", f"a worker failed: {type(error).__name__}: {error}")
             self._members.pop(slot, None)
