@@ -14,20 +14,20 @@ import pytest
 from confluent_kafka import Producer
 
 from consumers.dead_letters import SOURCES
-from streams.dead_letters import dead_letter_headers
+from streams.dead_letters import dead_letter_headers, unroutable_headers
 from streams.envelope import Envelope, Kind
-from streams.headers import record_headers
+from streams.headers import Header, record_headers
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Record
 from streams.schemas import Catalogue, Codec
-from streams.topics import EVENTS, SCHEMAS, TASKS, TOPICS, Namespace, dlq
+from streams.topics import EVENTS, INBOX, SCHEMAS, TASKS, TOPICS, Namespace, dlq
 
 pytestmark = pytest.mark.timeout(300)
 """One story is a dozen processes; on two busy cores each takes seconds to start."""
 
 CODEC: Final = Codec(Catalogue.load())
-NEEDED: Final = {name: TOPICS[name] for name in (TASKS, EVENTS, SCHEMAS, *map(dlq, SOURCES))}
+NEEDED: Final = {name: TOPICS[name] for name in (TASKS, EVENTS, INBOX, SCHEMAS, *map(dlq, SOURCES))}
 COMMAND: Final = (sys.executable, "-c", "from consumers.cli import main; main()", "dlq")
 
 
@@ -88,13 +88,11 @@ class Grave:
             failed_at_ms=1_700_000_001_000,
             context={"app": group, "agent": "agent-7"},
         )
+        self.put(dlq(record.topic), record, headers)
+
+    def put(self, topic: str, record: Record, headers: list[Header]) -> None:
         producer = Producer({"bootstrap.servers": self.servers})
-        producer.produce(
-            dlq(record.topic),
-            record.value,
-            record.key,
-            headers=list(headers),
-        )
+        producer.produce(topic, record.value, record.key, headers=list(headers))
         assert producer.flush(30) == 0
 
     def count(self, logical: str) -> int:
@@ -216,6 +214,26 @@ def test_s3_11_show_tells_everything_about_one(run: Run, grave: Grave) -> None:
     assert "DecodeError: no [bold]answer[/bold]" in pretty
     assert "00016a756e6bff" in pretty
     assert "noise" in pretty
+
+
+def test_what_was_for_nobody_came_from_nowhere(run: Run, grave: Grave) -> None:
+    """It has no position on its topic, and none is made up; it goes back there all the same."""
+    record = grave.task(3)
+    headers = unroutable_headers(
+        record.headers,
+        topic=grave.namespace.topic(INBOX),
+        recipient="ghost",
+        sender="boss",
+        failed_at_ms=1_700_000_001_000,
+    )
+    grave.put(dlq(grave.namespace.topic(INBOX)), record, headers)
+    (place,) = positions(run("list", "--topic", "inbox", "--json"))
+    assert run("show", place, "--json").document["source"] is None
+    pretty = run("show", place).out
+    assert "nowhere: it was never on its topic" in pretty
+    assert "[-1]" not in pretty
+    ran = run("redrive", place, "--yes")
+    assert (ran.code, grave.count(INBOX)) == (0, 1), ran.err
 
 
 def test_the_plan_is_shown_and_asked_about(grave: Grave, environment: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumers.dead_letters import Entry, Plan, Resolution
-from streams.dead_letters import DeadLetter
+from streams.dead_letters import NOWHERE, DeadLetter
 from streams.errors import DecodeError
 from streams.headers import rfc3339
 from streams.messages import payload_json
@@ -32,12 +32,12 @@ def group_shown(namespace: Namespace, group: str) -> str:
 
 
 def entry_document(namespace: Namespace, entry: Entry) -> dict[str, Any]:
-    """One dead letter of a list."""
+    """One dead letter of a list; `source` is null for what was dead before it was on a topic."""
     letter, facts, resolution = entry.letter, entry.facts, entry.resolution
     return {
         "position": entry.place.shown(namespace),
         "dead_at": rfc3339(entry.appended_at_ms * 1000),
-        "source": f"{letter.source}@{letter.position}",
+        "source": f"{letter.source}@{letter.position}" if letter.position != NOWHERE else None,
         "group": group_shown(namespace, letter.group),
         "handlers": list(letter.handlers),
         "type": facts.type,
@@ -159,7 +159,7 @@ def show_view(document: dict[str, Any]) -> RenderableType:
         ("position", document["position"]),
         ("dead since", document["dead_at"]),
         ("state", document["state"]),
-        ("came from", document["source"]),
+        ("came from", document["source"] or "nowhere: it was never on its topic"),
         ("group", document["group"]),
         ("handlers", ", ".join(document["handlers"]) or "none: it got to no handler, or all"),
         ("attempts", str(document["attempts"])),
