@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import logging
 import sys
+import time
 
+import msgspec
 import structlog
 
 from consumers.worker import Worker
@@ -18,24 +20,40 @@ from streams.session import read_settings, session_on
 from tests.faults.pipeline import pipeline
 
 
-async def churn(seconds: float, every_s: float, life_s: float) -> int:
-    """Let a member join every `every_s`, each for `life_s`; returns how many there were."""
+class Storm(msgspec.Struct, frozen=True):
+    """What became of it."""
+
+    joined: int
+    """Workers that joined, and were told to leave."""
+    failures: list[str]
+    """What those said that did not leave as they were told."""
+
+
+async def churn(seconds: float, every_s: float, life_s: float) -> Storm:
+    """Let a member join every `every_s`, each for `life_s`."""
     settings = read_settings()
     assert settings.bootstrap_servers is not None
     session = session_on(settings.bootstrap_servers, settings)
+
+    failures = []
 
     async def member() -> None:
         stop = asyncio.Event()
         worker = Worker(pipeline, session.bootstrap_servers, session.namespace, session.codec)
         asyncio.get_running_loop().call_later(life_s, stop.set)
-        await worker.run(stop)
+        began = time.monotonic()
+        try:
+            await worker.run(stop)
+        except Exception as error:  # noqa: BLE001 - the others go on; the suite is told
+            took_s = time.monotonic() - began
+            failures.append(f"worker {worker.run_id} ended after {took_s:.0f} s: {error}")
 
     count = int(seconds / every_s)
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(member())
             await asyncio.sleep(every_s)
-    return count
+    return Storm(count, failures)
 
 
 def main() -> int:
@@ -49,8 +67,8 @@ def main() -> int:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    joined = asyncio.run(churn(given.seconds, given.every, given.life))
-    sys.stdout.write(f"{joined} workers joined and left, one every {given.every:g} s\n")
+    storm = asyncio.run(churn(given.seconds, given.every, given.life))
+    sys.stdout.write(msgspec.json.encode(storm).decode() + "\n")
     return 0
 
 

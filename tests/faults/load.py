@@ -7,7 +7,7 @@ work from the first moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,8 @@ KEYS: Final = 256
 TASK_ID: Final = "task_id"
 """Kafka header that names a task whose value nobody can read."""
 FLUSH_S: Final = 120.0
+OUTLAST_MAX: Final = 10
+"""So many times its own size a load may grow to, while a fault is not over."""
 PACE_RECORDS: Final = 200
 """Records sent in one go when the load is spread over time."""
 _EPOCH_MS: Final = 1_700_000_000_000
@@ -88,9 +90,16 @@ def number_of(task_id: str) -> int:
 
 
 def publish(
-    servers: str, namespace: Namespace, codec: Codec, load: Load, *, pace_s: float = 0.0
-) -> None:
-    """Append a load to `tasks`, spread over `pace_s` seconds.
+    servers: str,
+    namespace: Namespace,
+    codec: Codec,
+    load: Load,
+    *,
+    pace_s: float = 0.0,
+    goes_on: Callable[[], bool] = lambda: False,
+) -> Load:
+    """Append a load to `tasks`, spread over `pace_s` seconds, and more of it at the same pace for
+    as long as it `goes_on`; returns the load as it has become.
 
     Raises `RuntimeError` unless all of it was acknowledged.
     """
@@ -103,8 +112,12 @@ def publish(
     producer = Producer({**_SETTINGS, "bootstrap.servers": servers}, logger=SILENT)
     topic = namespace.topic(TASKS)
     began = time.monotonic()
-    for index in range(load.records):
-        if index % PACE_RECORDS == 0:
+    sent = 0
+    for index in range(load.records * OUTLAST_MAX):
+        due = index % PACE_RECORDS == 0
+        if index >= load.records and (due or index == load.records) and not goes_on():
+            break
+        if due:
             producer.poll(max(0.0, began + pace_s * index / load.records - time.monotonic()))
         envelope = load.envelope(index, time.time_ns() // 1000)
         headers: Any = record_headers(envelope)
@@ -122,5 +135,7 @@ def publish(
                 break
             except BufferError:
                 producer.poll(0.1)
+        sent = index + 1
     if producer.flush(FLUSH_S) or refused:
         raise RuntimeError(f"the load was not acknowledged: {refused[:3] or 'no answer in time'}")
+    return msgspec.structs.replace(load, records=sent)

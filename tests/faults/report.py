@@ -40,6 +40,8 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         for name, verdict in row.verdicts.items():
             for finding in verdict.findings:
                 console.print(f"{row.name}: {name}: {finding}", soft_wrap=True, highlight=False)
+        for failure in row.failures:
+            console.print(f"{row.name}: failed: {failure}", soft_wrap=True, highlight=False)
         for name, note in row.notes.items():
             console.print(f"{row.name}: {name}: {note}", soft_wrap=True, highlight=False)
 
@@ -48,8 +50,10 @@ def line(row: Row) -> str:
     """A row in a line, for those who wait."""
     found = [f"{name} {one.count}" for name, one in row.verdicts.items() if one.count]
     told = row.figures
-    took = f", recovered in {told.recover_s:.1f} s, {row.rerun} re-run" if told else ""
-    return f"{row.name}: {' '.join([row.status, *found])}{took}"
+    took = f", {row.rerun} re-run" if told else ""
+    if told and told.recover_s is not None:
+        took += f", recovered in {told.recover_s:.1f} s"
+    return f"{row.name}: {' '.join([row.status, *found, *row.failures])}{took}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -58,8 +62,8 @@ def _cells(row: Row) -> list[str]:
     told = row.figures
     figures = (
         [
-            f"{told.recover_s:.1f}",
-            f"{told.stall_s:.1f}",
+            _seconds(told.recover_s),
+            _seconds(told.stall_s),
             f"{told.rate_before:,.0f}",
             f"{told.rate_during:,.0f}",
         ]
@@ -77,6 +81,10 @@ def _cells(row: Row) -> list[str]:
         f"{row.run_s:.0f}" if told else "",
         row.status,
     ]
+
+
+def _seconds(found: float | None) -> str:
+    return "" if found is None else f"{found:.1f}"
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, Any]:

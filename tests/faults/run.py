@@ -80,6 +80,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Positions that were still to be committed when the fault was over."""
     own_deaths: int = 0
     """Workers that ended without being killed by the fault."""
+    failures: list[str] = []
+    """What went wrong though the log is whole: it fails the row too."""
+    laps: dict[str, float] = {}
+    """Seconds that each part of the run took."""
     notes: Notes = {}
 
     @property
@@ -138,10 +142,13 @@ def broken_row(fault: Fault, error: Exception) -> Row:
 async def _run(fault: Fault, stage: Stage, began: float) -> Row:
     admin = TopicAdmin(stage.cluster.servers)
     await asyncio.to_thread(admin.provision, stage.namespace)
+    stage.lap("topics")
     problem = ""
     try:
         async with _loading(fault, stage), fault.setting(stage), _stopping(stage):
+            stage.lap("load")
             await _reach(stage, fault.begins_at)
+            stage.lap("begin")
             stage.say(f"{fault.name}: begins, {stage.progress.left} positions left")
             stage.strikes()
             try:
@@ -152,18 +159,25 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
             except TimeoutError:
                 problem = f"the fault was not over within {FAULT_S_MAX:g} s"
             began_ms, ended_ms = stage.struck_ms or 0, time.time_ns() // 1_000_000
+            stage.over.set()
+            stage.lap("fault")
             with contextlib.suppress(DidNotHappen):
                 await stage.until(stage.progress.ask, "the group's coordinator answers")
             left = stage.progress.left
             stage.say(f"{fault.name}: over after {(ended_ms - began_ms) / 1000:.1f} s, {left} left")
             await stage.cluster.heal()
+            stage.lap("heal")
             await _settle(stage)
+            stage.lap("settle")
+        stage.lap("stop")
         evidence = await asyncio.to_thread(_collect, stage)
         _write_down(evidence, stage.folder)
+        stage.lap("read")
     finally:
         await asyncio.to_thread(stage.progress.close)
         await stage.cluster.heal()
         await asyncio.to_thread(admin.delete, stage.namespace.topics())
+        stage.lap("clean")
     if problem:
         stage.notes["did not happen"] = problem
     return _row(
@@ -176,6 +190,7 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
             evidence.appended_ms,
             began_ms=began_ms,
             ended_ms=ended_ms,
+            backlog=not fault.pace_s,
         ),
         fault_s=(ended_ms - began_ms) / 1000,
         run_s=time.monotonic() - began,
@@ -197,6 +212,8 @@ def _row(
     verdicts = check(evidence.history)
     books = evidence.audit
     clean = books.clean and not any(verdict.count for verdict in verdicts.values())
+    clean = clean and not stage.failures
+    stage.lap("check")
     starts = total_starts(stage.folder)
     if stage.fleet.deaths:
         stage.notes["ended by themselves"] = str(stage.fleet.deaths)
@@ -222,6 +239,8 @@ def _row(
         run_s=run_s,
         left_at_end=left,
         own_deaths=len(stage.fleet.deaths),
+        failures=stage.failures,
+        laps=stage.laps,
         notes=stage.notes,
     )
 
@@ -239,7 +258,12 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
         if fault.pace_s:
             await stage.until(stage.all_joined, "every worker is a member")
         servers, pace_s = stage.cluster.servers, fault.pace_s
-        await asyncio.to_thread(publish, servers, stage.namespace, CODEC, stage.load, pace_s=pace_s)
+        stage.load = await asyncio.to_thread(
+            publish,
+            *(servers, stage.namespace, CODEC, stage.load),
+            pace_s=pace_s,
+            goes_on=lambda: pace_s > 0 and not stage.over.is_set(),
+        )
 
     stage.loaded = asyncio.create_task(load())
     if not fault.pace_s:
@@ -247,6 +271,7 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        stage.over.set()
         await stage.loaded
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -84,6 +85,13 @@ class Stage:
         """What a network fault acts on, if the setting has made one."""
         self.loaded: asyncio.Task[None] | None = None
         """Ends when all of the load is acknowledged; None until it has begun."""
+        self.over = threading.Event()
+        """Set when the fault is over."""
+        self.failures: list[str] = []
+        """What must not happen though the log is whole: a worker that ended with an error."""
+        self.laps: dict[str, float] = {}
+        """Seconds that each part of the run took."""
+        self._lap_began = time.monotonic()
 
     @property
     def sources(self) -> list[Partition]:
@@ -102,6 +110,12 @@ class Stage:
     def all_joined(self) -> bool:
         """Whether all worker processes, and there are some, are members."""
         return 0 < len(self.fleet.processes) <= self.members()
+
+    def lap(self, name: str) -> None:
+        """A part of the run is over."""
+        now = time.monotonic()
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._lap_began, 1)
+        self._lap_began = now
 
     def strikes(self) -> None:
         """Now something breaks; what went before was only finding out what to break."""
@@ -178,4 +192,5 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     begins_at: float = 0.15
     """Share of the work that is done when the fault begins."""
     pace_s: float = 0.0
-    """Seconds over which the load is sent; 0: all of it before the workers start."""
+    """Seconds over which the load is sent, and more of it at that pace until the fault is over; 0:
+    all of it before the workers start."""

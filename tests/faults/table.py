@@ -15,6 +15,10 @@ from tests.faults import (
 from tests.faults.pipeline import WIDE
 from tests.faults.stage import Fault
 
+PACE_S: Final = 40.0
+"""Seconds over which a load comes: of 100,000 tasks half of what two workers do with two cores to
+themselves, so they keep up before the fault, and catch up after it."""
+
 _ROLE_NAMES: Final = {
     "leader": "a partition leader",
     "group_coordinator": "the group coordinator",
@@ -32,6 +36,7 @@ def _of_brokers() -> Iterator[Fault]:
                 what=f"{signal} of {_ROLE_NAMES[role]}; back after {broker_faults.AWAY_S:g} s",
                 during=make(find),
                 placement=placement,
+                pace_s=PACE_S,
             )
 
 
@@ -42,6 +47,7 @@ FAULTS: Final = {
             name="kill_worker",
             what=f"SIGKILL of a worker, {worker_faults.KILLS} times",
             during=worker_faults.kill_workers(worker_faults.KILLS),
+            pace_s=PACE_S,
         ),
         Fault(
             name="zombie",
@@ -49,19 +55,20 @@ FAULTS: Final = {
             during=worker_faults.make_zombies(
                 (worker_faults.PAST_SESSION_S, worker_faults.PAST_TRANSACTION_S)
             ),
+            pace_s=PACE_S,
         ),
         *_of_brokers(),
         Fault(
             name="rolling_restart",
             what="every broker ended with SIGTERM and started again, one after the other",
             during=broker_faults.rolling_restart,
-            pace_s=40,
+            pace_s=PACE_S,
         ),
         Fault(
             name="rebalance_storm",
             what="a worker joins and another leaves every second",
             during=worker_faults.storm,
-            pace_s=25,
+            pace_s=PACE_S,
         ),
         Fault(
             name="deaf_handler",
@@ -82,6 +89,7 @@ FAULTS: Final = {
             what=f"{record_faults.KILLERS} records that kill the process that handles them (H11)",
             during=record_faults.dead_letters,
             special=record_faults.killers,
+            pace_s=PACE_S,
         ),
         Fault(
             name="full_marks",
@@ -95,6 +103,7 @@ FAULTS: Final = {
             name="producer_killed",
             what=f"a producer killed inside its transaction, {log_faults.GHOSTS} times",
             during=log_faults.kill_in_transaction,
+            pace_s=PACE_S,
         ),
         Fault(
             name="end_txn_held",
@@ -106,12 +115,14 @@ FAULTS: Final = {
             name="partition_by_proxy",
             what="a worker cut off: nothing passes, nothing is closed",
             during=network_faults.partition,
+            pace_s=PACE_S,
             setting=network_faults.behind_proxy,
         ),
         Fault(
             name="partition_by_namespace",
             what="a worker cut off by the kernel, in a network namespace of its own",
             during=network_faults.partition,
+            pace_s=PACE_S,
             setting=network_faults.in_namespace,
         ),
     )

@@ -26,7 +26,7 @@ def row(status: str, **counts: int) -> Row:
         audit_clean=True,
         handler_starts=200_010,
         rerun=10,
-        figures=Figures(7.5, 6.25, 4, 8000.0, 2000.0, 9000.0),
+        figures=Figures(7.5, 6.25, 4, 0.0, 8000.0, 2000.0, 9000.0),
         fault_s=12.0,
         run_s=60.0,
         notes={"killed": "3 of 5 processes"},
@@ -61,7 +61,7 @@ def test_the_table_shows_every_row() -> None:
     text = out.getvalue()
     assert "kill_worker: killed: 3 of 5 processes" in text
     assert "zombie: error: RuntimeError: no cluster" in text
-    assert "passed, recovered in 7.5 s, 10 re-run" in report.line(rows[0])
+    assert "passed, 10 re-run, recovered in 7.5 s" in report.line(rows[0])
 
 
 def test_the_command_names_its_faults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ def test_a_pause_without_work_is_none() -> None:
 
 
 def test_figures_of_a_fault() -> None:
-    """Recovered at the end of its last stall; rates before, during and after it."""
+    """Its longest stall; rates before, during and after it."""
     commits = [
         commit(1000, 0, 10),
         commit(2000, 10, 20),
@@ -37,7 +37,7 @@ def test_figures_of_a_fault() -> None:
         commit(8000, 30, 100),
     ]
     found = figures(commits, ARRIVALS, began_ms=3000, ended_ms=7500)
-    assert (found.recover_s, found.stall_s, found.stalled_partitions) == (4.0, 4.0, 1)
+    assert (found.stall_s, found.stalled_partitions) == (4.0, 1)
     assert found.rate_before == 10.0
     assert found.rate_during == 10 / 4.5
     assert found.rate_after == 70 / 0.501
@@ -47,4 +47,28 @@ def test_a_fault_that_stalls_nothing_recovers_at_once() -> None:
     """Stalls from before it are not its own."""
     commits = [commit(1000, 0, 10), commit(5000, 10, 20), commit(5500, 20, 100)]
     found = figures(commits, ARRIVALS, began_ms=5200, ended_ms=5400)
-    assert (found.recover_s, found.stall_s) == (0.0, 0.0)
+    assert found.stall_s == 0.0
+
+
+def arriving(count: int) -> dict[Partition, list[tuple[int, int]]]:
+    """One record every 100 ms."""
+    return {SOURCE: [(position, position * 100) for position in range(count)]}
+
+
+def test_it_has_recovered_when_nothing_is_late_any_more() -> None:
+    """A commit soon after its records is none of it, however much was waiting before."""
+    commits = [
+        commit(1000, 0, 10),  # appended from 0 on
+        commit(5000, 10, 50),  # the oldest at 1000: late
+        commit(6000, 50, 60),
+    ]
+    found = figures(commits, arriving(60), began_ms=1500, ended_ms=3000)
+    assert (found.recover_s, found.late_before) == (3.5, 0.0)
+    assert figures(commits, arriving(60), began_ms=5500, ended_ms=5600).recover_s is None
+
+
+def test_of_a_backlog_nobody_can_say_when_it_recovered() -> None:
+    """All of it is late, and partitions wait for their turn."""
+    commits = [commit(1000, 0, 10), commit(5000, 10, 60)]
+    found = figures(commits, arriving(60), began_ms=1500, ended_ms=3000, backlog=True)
+    assert (found.recover_s, found.stall_s) == (None, None)

@@ -1,8 +1,13 @@
 """Time, from the log's own clock: how fast it went, when nothing went on, when it was over it.
 
 A partition *stalls* while it holds a record that is not finished and no commit finishes any, for
-longer than `STALL_S`. Times are append times of journal records, in epoch milliseconds: they are
-there afterwards, whatever was broken when they were written.
+longer than `STALL_S`. A record is *late* if it was committed more than `LATE_S` after it was
+appended; the group has recovered when none is late any more. Both say something only of a load that
+comes at a pace well below what the workers can do: in a backlog every record is late, and
+partitions wait for their turn.
+
+Times are append times of journal records, in epoch milliseconds: they are there afterwards,
+whatever was broken when they were written.
 """
 
 from __future__ import annotations
@@ -17,6 +22,9 @@ import msgspec
 from streams.record import Partition
 from tests.faults.checkers import Commit
 
+LATE_S: Final = 2.0
+LATE_SHARE_MAX: Final = 0.01
+"""If more were late before anything broke, the machine is too busy to say when it recovered."""
 STALL_S: Final = 1.0
 """A pause that is no stall: a commit's linger, a collector's pause, two cores shared by six."""
 
@@ -36,12 +44,15 @@ class Stall(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What a fault did to the pace. Rates are records finished per second, over both hops."""
 
-    recover_s: float
-    """From the fault's beginning to the end of the last stall that it saw or that followed; 0 if
-    nothing stalled."""
-    stall_s: float
-    """The longest of these stalls, counted from the fault's beginning."""
+    recover_s: float | None
+    """From the fault's beginning until nothing was late any more; 0 if nothing was. None if that
+    cannot be said: a backlog, or a machine that is too busy."""
+    stall_s: float | None
+    """The longest stall that the fault saw or that followed, counted from its beginning. None for
+    a backlog."""
     stalled_partitions: int
+    late_before: float
+    """Share of the records finished before the fault that were late."""
     rate_before: float
     rate_during: float
     """While the fault lasted and there was work."""
@@ -76,8 +87,11 @@ def figures(
     *,
     began_ms: int,
     ended_ms: int,
+    backlog: bool = False,
 ) -> Figures:
-    """What a fault that lasted from `began_ms` to `ended_ms` did."""
+    """What a fault that lasted from `began_ms` to `ended_ms` did; `backlog` if all of the load was
+    there from the beginning.
+    """
     hit = [
         Stall(stall.source, max(stall.from_ms, began_ms), stall.to_ms)
         for stall in stalls(commits, appended_ms)
@@ -85,14 +99,41 @@ def figures(
     ]
     first_ms = min((commit.at_ms for commit in commits), default=began_ms)
     last_ms = max((commit.at_ms for commit in commits), default=ended_ms)
+    late_before, late_until_ms = _lateness(commits, appended_ms, began_ms)
+    unsaid = backlog or late_before > LATE_SHARE_MAX
     return Figures(
-        recover_s=max((stall.to_ms - began_ms for stall in hit), default=0) / 1000,
-        stall_s=max((stall.seconds for stall in hit), default=0.0),
+        recover_s=None if unsaid else (late_until_ms - began_ms) / 1000,
+        stall_s=None if backlog else max((stall.seconds for stall in hit), default=0.0),
         stalled_partitions=len({stall.source for stall in hit}),
+        late_before=late_before,
         rate_before=_rate(commits, first_ms, began_ms),
         rate_during=_rate(commits, began_ms, min(ended_ms, max(last_ms, began_ms))),
         rate_after=_rate(commits, ended_ms, last_ms + 1),
     )
+
+
+def _lateness(
+    commits: Iterable[Commit],
+    appended_ms: Mapping[Partition, Sequence[tuple[int, int]]],
+    began_ms: int,
+) -> tuple[float, int]:
+    """The share of late records before `began_ms`, and when the last late one was committed; that
+    is `began_ms` if none was after it.
+    """
+    appended = {source: dict(arrivals) for source, arrivals in appended_ms.items()}
+    before = late_before = 0
+    until_ms = began_ms
+    for commit in commits:
+        known = appended.get(commit.source, {})
+        positions = [position for _, run in commit.finished for position in run]
+        limit_ms = commit.at_ms - LATE_S * 1000
+        late = sum(known[position] < limit_ms for position in positions)
+        if commit.at_ms < began_ms:
+            before += len(positions)
+            late_before += late
+        elif late:
+            until_ms = max(until_ms, commit.at_ms)
+    return late_before / before if before else 0.0, until_ms
 
 
 def _rate(commits: Iterable[Commit], from_ms: int, to_ms: int) -> float:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
+import msgspec
+
+from tests.faults.churn import Storm
 from tests.faults.fleet import Process
 from tests.faults.record_kinds import DEAF, DEAF_S
 from tests.faults.stage import DidNotHappen, During, Stage
@@ -86,7 +89,12 @@ async def storm(stage: Stage) -> None:
     out, _ = await process.communicate()
     if process.returncode != 0:
         raise DidNotHappen(f"the storm ended with exit code {process.returncode}: see churn.log")
-    stage.notes["storm"] = out.decode().strip()
+    found = msgspec.json.decode(out, type=Storm)
+    stage.failures += found.failures
+    stage.notes["storm"] = (
+        f"{found.joined} workers joined and left, one every {JOIN_EVERY_S:g} s, "
+        f"{len(found.failures)} of them with an error"
+    )
 
 
 def deaf_records(records: int) -> dict[int, str]:
