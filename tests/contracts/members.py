@@ -110,13 +110,14 @@ class Bench(Protocol):
     is_kafka: bool
     topic: str
     outputs: str
+    group: str
     members: list[Member]
     """All that ever joined; who has not stopped is stopped at the end."""
 
     @property
     def reader(self) -> LogReader: ...
 
-    def make_source(self, window: Window, read_back: int) -> Source: ...
+    def make_source(self, *reads: Any, **bounds: Any) -> Source: ...
 
     def transactions(self, run: str) -> Transactions:
         """Those of one process run."""
@@ -139,7 +140,10 @@ class Bench(Protocol):
 def join(bench: Bench, *, count_max: int = 10_000, read_back: int = 0) -> Member:
     """A member whose source has been started."""
     window = Window(count_max, 2 * CLIENT_QUEUE_BYTES)
-    member = Member(bench.make_source(window, read_back), window)
+    source = bench.make_source(
+        bench.group, [bench.topic], window, revoke_s_max=DEADLINE_S, read_back=read_back
+    )
+    member = Member(source, window)
     bench.members.append(member)
     member.source.start(member)
     return member
@@ -175,7 +179,7 @@ class KafkaBench:
         self.members: list[Member] = []
         self.reader = KafkaLogReader(servers)
         self._servers, self._namespace = servers, namespace
-        self._group = f"{namespace}.{GROUP}"
+        self.group = f"{namespace}.{GROUP}"
         admin = AdminClient({"bootstrap.servers": servers})
         config = {"message.timestamp.type": "LogAppendTime"}
         topics = [NewTopic(name, PARTITIONS, 1, config=config) for name in self._topics]
@@ -191,18 +195,11 @@ class KafkaBench:
     def close(self) -> None:
         self.reader.close()
 
-    def make_source(self, window: Window, read_back: int) -> Source:
-        return KafkaSource(
-            self._servers,
-            self._group,
-            [self.topic],
-            window,
-            revoke_s_max=DEADLINE_S,
-            read_back=read_back,
-        )
+    def make_source(self, *reads: Any, **bounds: Any) -> Source:
+        return KafkaSource(self._servers, *reads, **bounds)
 
     def transactions(self, run: str) -> Transactions:
-        return KafkaTransactions(self._servers, f"{self._group}.{run}")
+        return KafkaTransactions(self._servers, f"{self.group}.{run}")
 
     def append(self, source: Partition, *values: bytes) -> None:
         _produce(self._plain, source, values)
@@ -223,7 +220,7 @@ class KafkaBench:
 
     def committed(self, sources: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
         consumer = Consumer(
-            {"bootstrap.servers": self._servers, "group.id": self._group}, logger=SILENT
+            {"bootstrap.servers": self._servers, "group.id": self.group}, logger=SILENT
         )
         found = consumer.committed([TopicPartition(*source) for source in sources], timeout=30)
         consumer.close()
@@ -256,7 +253,7 @@ class MemoryBench:
     def __init__(self, namespace: str) -> None:
         self.topic, self.outputs = f"{namespace}.tasks", f"{namespace}.events"
         self.members: list[Member] = []
-        self._group = f"{namespace}.{GROUP}"
+        self.group = f"{namespace}.{GROUP}"
         self.log = MemoryLog()
         for topic in (self.topic, self.outputs):
             self.log.create_topic(topic, PARTITIONS)
@@ -266,18 +263,11 @@ class MemoryBench:
     def close(self) -> None:
         pass
 
-    def make_source(self, window: Window, read_back: int) -> Source:
-        return MemorySource(
-            self.log,
-            self._group,
-            [self.topic],
-            window,
-            revoke_s_max=DEADLINE_S,
-            read_back=read_back,
-        )
+    def make_source(self, *reads: Any, **bounds: Any) -> Source:
+        return MemorySource(self.log, *reads, **bounds)
 
     def transactions(self, run: str) -> Transactions:
-        return MemoryTransactions(self.log, f"{self._group}.{run}")
+        return MemoryTransactions(self.log, f"{self.group}.{run}")
 
     def append(self, source: Partition, *values: bytes) -> None:
         for value in values:
@@ -302,7 +292,7 @@ class MemoryBench:
         self.log.abort(self._holding)
 
     def committed(self, sources: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
-        found = self.log.committed(self._group, sources)
+        found = self.log.committed(self.group, sources)
         return {
             one: (mark.position, mark.metadata) for one, mark in found.items() if mark is not None
         }
