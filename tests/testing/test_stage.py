@@ -20,7 +20,7 @@ from consumers.sync_context import SyncContext
 from consumers.testing import MemoryStage, NotIdle, run, virtual_time
 from consumers.worker.memory import Call
 from streams.control import cancel, drain
-from streams.envelope import Envelope
+from streams.envelope import Envelope, Kind
 from streams.errors import ConfigurationError, NonRetriable, RequestFailed, RequestTimeout
 from streams.memory import Fault
 from streams.record import Partition
@@ -300,6 +300,57 @@ def test_a_crash_is_found_out_by_the_supervisor_or_by_timeouts(noticed: bool) ->
 
     took_s = run(main())
     assert (took_s < 5) is noticed
+
+
+@pytest.mark.parametrize(
+    ("crash", "expected"), [(True, ["1"]), (False, ["1", "2"])], ids=["takeover", "retry"]
+)
+def test_what_is_sent_at_once_has_the_id_of_its_attempt(crash: bool, expected: list[str]) -> None:
+    """Who takes over begins with attempt 1: what that one sent is sent again under its own id, and
+    workers skip it. A later attempt may send something else, so its ids are others.
+    """
+    app, watcher = App("pipeline", topics=("tasks",)), App("watcher", topics=("inbox",))
+    attempts: list[str] = []
+    progress = Envelope(
+        type=JSON, kind=Kind.NOTIFICATION, payload={"json": "1"}, recipients=("watcher",)
+    )
+
+    @virtual_time
+    async def play() -> None:
+        blocked = asyncio.Event()
+
+        @app.on(ASSIGN)
+        async def on_assign_task(ctx: Context, _payload: Mapping[str, Any]) -> None:
+            await ctx.send_now(progress)
+            if blocked.is_set():
+                return
+            blocked.set()
+            if crash:
+                await asyncio.sleep(3600)
+            raise OSError("no disk")
+
+        @watcher.on(JSON)
+        async def on_progress(ctx: Context, _payload: Mapping[str, Any]) -> None:
+            attempts.append(ctx.envelope.headers["attempt"])
+
+        async with MemoryStage(app, watcher) as stage:
+            await stage.publish(task(0))
+            await blocked.wait()
+            if crash:
+                await stage.crash()
+                stage.start_worker()
+            await stage.idle()
+            sent = [one.id for one in stage.envelopes("inbox")]
+            endings = [
+                ending.reason or ending.outcome
+                for one in dict.fromkeys(sent)
+                for ending in stage.outcomes(one, watcher).values()
+            ]
+            assert (len(sent), len(set(sent))) == (2, len(expected))
+            assert endings == (["handled", "duplicate"] if crash else ["handled", "handled"])
+
+    play()
+    assert attempts == expected
 
 
 @virtual_time
