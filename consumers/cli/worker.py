@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
-import sys
 from typing import Annotated, Final
 
 import typer
@@ -14,7 +14,7 @@ from consumers.cli.output import emit_line, stderr
 from consumers.cli.session import connect, provide_topics
 from consumers.references import load_reference
 from consumers.worker.process import configure_logs, stop_on_signals
-from consumers.worker.processes import ProcessEvent, Supervisor
+from consumers.worker.processes import ProcessEvent, Supervisor, worker_command
 from consumers.worker.transactions import end_open_transaction
 from consumers.worker.worker import REVOKE_MARGIN_S
 from streams.session import Session
@@ -36,7 +36,8 @@ def worker(
     """Run an app's handlers until SIGTERM or Ctrl-C, which drain and commit.
 
     Each process is one member of the app's group; a process that dies is replaced. Exit code 1
-    if handlers kept failing, 2 if the app cannot be loaded, 3 if Kafka is away.
+    if processes kept dying before they had committed anything, 2 if the app cannot be loaded, 3 if
+    Kafka is away.
     """
     loaded = load_reference(app, App)
     session = connect()
@@ -54,17 +55,7 @@ async def _supervise(
     os.environ["AGENTLOG_NAMESPACE"] = session.settings.namespace
     supervisor = Supervisor(
         processes,
-        lambda run_id: [
-            sys.executable,
-            "-m",
-            "consumers.worker.process",
-            "--app",
-            reference,
-            "--run-id",
-            run_id,
-            "--parent",
-            str(os.getpid()),
-        ],
+        functools.partial(worker_command, reference),
         tell=emit_line if as_json else _say,
         settle=lambda run_id: end_open_transaction(
             session.bootstrap_servers, session.namespace.transactional_id(app.name, run_id)

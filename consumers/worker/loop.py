@@ -55,6 +55,7 @@ class WorkerLoop:
         group: str,
         run_id: str,
         rng: random.Random | None = None,
+        on_commit: Callable[[], None] | None = None,
     ) -> None:
         self._app = app
         self._core = core
@@ -63,6 +64,7 @@ class WorkerLoop:
         self._outbox = outbox
         self._group = group
         self._run_id = run_id
+        self._on_commit = on_commit
         self._committer = Committer(
             core,
             transactions,
@@ -233,6 +235,8 @@ class WorkerLoop:
         )
 
     def _on_committed(self) -> None:
+        if self._on_commit is not None:
+            self._on_commit()
         held = frozenset(self._core.held())
         if held != self._held:
             self._held = held

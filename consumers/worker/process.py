@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from consumers.app import App
 from consumers.context import add_record_ids
 from consumers.references import load_reference
+from consumers.worker.processes import tell_first_commit
 from consumers.worker.worker import Worker
 from streams.errors import AgentlogError, ConfigurationError
 from streams.session import read_settings, session_on
@@ -59,7 +60,14 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | None = None) -> None:
+async def run(
+    app: App,
+    settings: Settings,
+    *,
+    run_id: str = "",
+    parent: int | None = None,
+    on_commit: Callable[[], None] | None = None,
+) -> None:
     """Run one worker until told to stop, or until the process `parent` is not our parent."""
     if settings.bootstrap_servers is None:
         raise ConfigurationError(
@@ -74,6 +82,7 @@ async def run(app: App, settings: Settings, *, run_id: str = "", parent: int | N
         session.codec,
         run_id=run_id,
         record_bytes_max=settings.record_bytes_max,
+        on_commit=on_commit,
     )
     watch = asyncio.create_task(_watch_parent(parent, stop))
     # What exists now lives until the end: the collector need not look at it again.
@@ -110,12 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run-id", default="")
     # Told, not asked for here: whoever started us may be dead before we have begun.
     parser.add_argument("--parent", type=int)
+    parser.add_argument("--commit-fd", type=int, help="where to tell of the first commit")
     given = parser.parse_args(arguments)
     settings = read_settings()
     configure_logs(settings.log_level)
     try:
         app = load_reference(given.app, App)
-        asyncio.run(run(app, settings, run_id=given.run_id, parent=given.parent))
+        tell = tell_first_commit(given.commit_fd) if given.commit_fd is not None else None
+        asyncio.run(run(app, settings, run_id=given.run_id, parent=given.parent, on_commit=tell))
     except AgentlogError as error:
         _log.error("worker_ended", error=str(error))
         return error.exit_code

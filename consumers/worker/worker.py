@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 from consumers.app import App
@@ -39,7 +40,8 @@ class Worker:
     """One member of an app's group.
 
     `run_id` names this process run: it is in its transactional id and the `writer` of its journal
-    records. A fresh one each time, unless a supervisor chose it.
+    records. A fresh one each time, unless a supervisor chose it. `on_commit` is called after each
+    commit, the openings of partitions included.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Worker:
         run_id: str = "",
         clock: Clock | None = None,
         record_bytes_max: int = RECORD_BYTES_MAX,
+        on_commit: Callable[[], None] | None = None,
     ) -> None:
         self.app = app
         self.run_id = run_id or new_run_id()
         self._servers = bootstrap_servers
         self._namespace = namespace
         self._record_bytes_max = record_bytes_max
+        self._on_commit = on_commit
         self._sending = Sending(self._make_publisher, self._make_client)
         self._codec = codec
         self._outbox = Outbox(
@@ -104,6 +108,7 @@ class Worker:
             self._outbox,
             group=group,
             run_id=self.run_id,
+            on_commit=self._on_commit,
         )
         control = ControlListener(
             self._servers,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +35,23 @@ async def on_task_finished(ctx: Context, payload: Mapping[str, Any]) -> None:
         Envelope(
             type="agentlog.agent.StatusReported",
             payload={"agent_status": "idle", "current_tasks": [payload["task_id"]]},
+            stream_id=ctx.envelope.correlation_id,
+        )
+    )
+
+
+deadly = App("deadly", topics=("tasks",), commit_linger_ms=5)
+
+
+@deadly.on("agentlog.task.AssignTask")
+async def on_deadly_task(ctx: Context, payload: Mapping[str, Any]) -> None:
+    """Two of its tasks kill whoever runs them; every other becomes an event of its key."""
+    if payload["task"]["id"] in {"t10", "t11"}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await ctx.publish(
+        Envelope(
+            type="agentlog.agent.StatusReported",
+            payload={"agent_status": "idle", "current_tasks": [payload["task"]["id"]]},
             stream_id=ctx.envelope.correlation_id,
         )
     )

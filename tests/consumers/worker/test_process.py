@@ -46,7 +46,7 @@ async def test_a_worker_that_does_not_drain_is_killed_and_the_exit_code_says_1(
     events: list[ProcessEvent] = []
     supervisor = Supervisor(
         1,
-        lambda _run_id: [sys.executable, "-c", code],
+        lambda _run_id, _fd: [sys.executable, "-c", code],
         tell=events.append,
         settle=lambda _run_id: None,
         stop_s_max=0.2,

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from consumers.audit import GroupAudit, audit
-from consumers.worker.processes import ProcessEvent, Supervisor, restart_wait_s
+from consumers.worker.processes import (
+    ProcessEvent,
+    Supervisor,
+    restart_wait_s,
+    worker_command,
+)
+from consumers.worker.transactions import end_open_transaction
 from streams.envelope import Envelope
-from streams.topics import EVENTS
+from streams.topics import EVENTS, TASKS
+from streams.topics.catalogue import dlq
 from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
 
 APP = "tests.consumers.worker.apps:pipeline"
@@ -174,6 +183,75 @@ async def test_members_that_come_and_go_lose_and_repeat_nothing(bench: Bench) ->
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
 
 
+@pytest.mark.timeout(400)
+async def test_h11_two_records_that_kill_are_got_through_and_nothing_else_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More deaths than the supervisor bears of processes that never worked, and it goes on."""
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MAX", 0.5)
+    monkeypatch.setenv("AGENTLOG_BOOTSTRAP_SERVERS", bench.servers)
+    monkeypatch.setenv("AGENTLOG_NAMESPACE", bench.namespace.name)
+    monkeypatch.setenv("AGENTLOG_LOG_LEVEL", "error")
+    # Fewer than one of them needs: not one death may count.
+    monkeypatch.setattr("consumers.worker.processes.BARREN_DEATHS_MAX", 4)
+    bench.send([assign_task(n, f"key-{n}") for n in range(40)])
+    events: list[ProcessEvent] = []
+    supervisor = Supervisor(
+        1,
+        functools.partial(worker_command, "tests.consumers.worker.apps:deadly"),
+        tell=events.append,
+        settle=lambda run_id: end_open_transaction(
+            bench.servers, bench.namespace.transactional_id("deadly", run_id)
+        ),
+        stop_s_max=30.0,
+    )
+    stop = asyncio.Event()
+    task = asyncio.create_task(supervisor.run(stop))
+    try:
+        await until(
+            lambda: task.done() or bench.caught_up("deadly"),
+            "all committed",
+            every_s=0.5,
+            deadline_s=350,
+        )
+    finally:
+        stop.set()
+    assert await task == 0
+    deaths = [event.exit_code for event in events if event.event == "died"]
+    assert set(deaths) == {-signal.SIGKILL}
+    assert len(deaths) > 4
+    assert bench.journal_exceptions() == [("dead_lettered", "crashed")] * 2
+    dead = [CODEC.decode(one.value, one.headers) for one in bench.records(dlq(TASKS))]
+    assert {one.payload["task"]["id"] for one in dead} == {"t10", "t11"}
+    done = sorted(one.payload["current_tasks"][0] for one in bench.envelopes(EVENTS))
+    assert done == sorted(f"t{n}" for n in range(40) if n not in {10, 11})
+
+
+@pytest.mark.timeout(120)
+async def test_a_worker_that_never_gets_as_far_as_a_commit_ends_its_supervisor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its app raises when it is loaded: eight times, and the exit code is the worker's."""
+    (tmp_path / "unstartable.py").write_text("raise RuntimeError('no')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MIN", 0.01)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MAX", 0.01)
+    monkeypatch.setenv("AGENTLOG_BOOTSTRAP_SERVERS", bench.servers)
+    monkeypatch.setenv("AGENTLOG_NAMESPACE", bench.namespace.name)
+    events: list[ProcessEvent] = []
+    supervisor = Supervisor(
+        1,
+        functools.partial(worker_command, "unstartable:app"),
+        tell=events.append,
+        settle=lambda _run_id: None,
+        stop_s_max=30.0,
+    )
+    async with asyncio.timeout(100):
+        assert await supervisor.run(asyncio.Event()) == 1
+    ends = [event.event for event in events if event.event != "started"]
+    assert ends == [*("died",) * 7, "gave_up"]
+
+
 async def test_an_app_that_cannot_be_loaded_is_a_usage_error(bench: Bench) -> None:
     """Exit code 2 and nothing started."""
     async with workers(bench, 1, "tests.consumers.worker.apps:nothing") as running:
@@ -188,7 +266,7 @@ async def test_an_app_that_cannot_be_loaded_is_a_usage_error(bench: Bench) -> No
 def supervisor(events: list[ProcessEvent], script: str, settled: list[str]) -> Supervisor:
     return Supervisor(
         1,
-        lambda _run: [sys.executable, "-c", script],
+        lambda _run, fd: [sys.executable, "-c", script, str(fd)],
         tell=events.append,
         settle=settled.append,
         stop_s_max=1.0,
@@ -199,7 +277,7 @@ async def test_a_process_that_keeps_dying_is_restarted_a_bounded_number_of_times
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each death is told and settled; in the end the supervisor gives up with its exit code."""
-    monkeypatch.setattr("consumers.worker.processes.QUICK_DEATHS_MAX", 3)
+    monkeypatch.setattr("consumers.worker.processes.BARREN_DEATHS_MAX", 3)
     monkeypatch.setattr("consumers.worker.processes.RESTART_S_MIN", 0.01)
     events: list[ProcessEvent] = []
     settled: list[str] = []
@@ -214,6 +292,49 @@ async def test_a_process_that_keeps_dying_is_restarted_a_bounded_number_of_times
         "gave_up",
     ]
     assert settled == [event.run_id for event in events if event.event == "started"]
+
+
+async def test_deaths_of_processes_that_had_committed_are_never_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever their exit code: what kills them is found by and by. Each is told, and settled."""
+    monkeypatch.setattr("consumers.worker.processes.BARREN_DEATHS_MAX", 2)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MIN", 0.01)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MAX", 0.01)
+    events: list[ProcessEvent] = []
+    settled: list[str] = []
+    script = "import os, sys; os.write(int(sys.argv[1]), b'!'); os.kill(os.getpid(), 9)"
+    stop = asyncio.Event()
+    task = asyncio.create_task(supervisor(events, script, settled).run(stop))
+    await until(lambda: len(settled) >= 5, "five deaths")
+    stop.set()
+    assert await task == 0
+    assert {event.event for event in events} <= {"started", "died", "ended"}
+    assert sum(event.event == "died" for event in events) >= 4
+
+
+async def test_a_commit_between_deaths_makes_them_no_row(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Three young deaths without a commit, one with, then as many without as are too many."""
+    monkeypatch.setattr("consumers.worker.processes.BARREN_DEATHS_MAX", 4)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MIN", 0.01)
+    monkeypatch.setattr("consumers.worker.processes.RESTART_S_MAX", 0.01)
+    count = tmp_path / "count"
+    script = (
+        "import os, pathlib, sys; "
+        f"count = pathlib.Path({str(count)!r}); "
+        "count.open('a').write('.'); "
+        "n = len(count.read_text()); "
+        "n == 4 and os.write(int(sys.argv[1]), b'!'); "
+        "raise SystemExit(3)"
+    )
+    events: list[ProcessEvent] = []
+    assert await supervisor(events, script, []).run(asyncio.Event()) == 3
+    assert [event.event for event in events if event.event != "started"] == [
+        *("died",) * 7,
+        "gave_up",
+    ]
 
 
 async def test_a_wrong_set_up_is_not_tried_again() -> None:
