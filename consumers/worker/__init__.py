@@ -7,7 +7,7 @@ with a record, `endings` what goes on the log with its outcome.
 Performing: `loop` hears the source and drains, `runners` run records, `handling` their handlers,
 `committer` commits, all on one event loop; `source`, `transactions` and `deliveries` are the Kafka
 shells behind `ports`; `control` hears the system lane, `roll_call` asks workers for their `status`;
-`processes` supervises several worker processes.
+`processes` supervises several worker processes, `watchdog` a thread whose calls may never return.
 """
 
 from consumers.worker.worker import Worker

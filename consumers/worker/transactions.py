@@ -23,7 +23,8 @@ When a step fails
 - After every abort, and after a commit that saw an error or took longer than `SUSPICIOUS_S`, the
   producer is discarded: a delayed request of the old one then carries an old epoch, and cannot
   touch the next transaction (H1).
-- A call that does not return (H6) ends the process after `WATCHDOG_S`; the group recovers.
+- A call that does not return (H6) ends the process after `WATCHDOG_S` (`watchdog`); the group
+  recovers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +42,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from consumers.journal.outcomes import Output
 from consumers.worker.ports import Committed, Transaction
+from consumers.worker.watchdog import Watchdog
 from streams.errors import BrokerError
 from streams.kafka.configs import MURMUR2, SILENT
 from streams.topics.catalogue import DLQ_EXTRA_BYTES, RECORD_BYTES_MAX
@@ -52,8 +53,6 @@ CALL_S_MAX: Final = 15.0
 """Bound given to each client call: above transaction.timeout.ms."""
 WATCHDOG_S: Final = 20.0
 """Longest that one step may take, before we end: a call that ignores its own bound (H6)."""
-WATCHDOG_EXIT: Final = 70
-"""Exit code then (EX_SOFTWARE)."""
 BUFFER_POLL_S: Final = 0.05
 ANY_PARTITION: Final = -1
 """The client's word for: by the key (librdkafka's RD_KAFKA_PARTITION_UA)."""
@@ -95,14 +94,12 @@ class KafkaTransactions:
             "error_cb": self._on_error,
         }
         self._make_producer = make_producer
-        self._give_up = give_up
         self._producer: Producer | None = None
         self._suspicious = False
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="agentlog-commit", daemon=True)
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._step = 0
-        """Counts the thread's steps, each of a few calls that end within `CALL_S_MAX`."""
+        self._watchdog = Watchdog("a transaction", WATCHDOG_S, give_up)
+        """Hears of the thread's steps, each of a few calls that end within `CALL_S_MAX`."""
         self.producers_made = 0
         """How many producers there were; one unless something was suspicious."""
 
@@ -115,45 +112,30 @@ class KafkaTransactions:
         if self._thread.ident is None:
             self._thread.start()
         self._jobs.put((transaction, done))
-        self._watch(done)
-        try:
-            return await asyncio.shield(done)
-        finally:
-            if self._watchdog is not None:
-                self._watchdog.cancel()
+        return await asyncio.shield(done)
 
     async def close(self) -> None:
-        """End the thread; its producer has nothing under way."""
+        """End the thread; its producer has nothing under way. One that does not end is left to the
+        end of the process: it is a daemon.
+        """
         if self._thread.ident is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-
-    def _watch(self, done: asyncio.Future[Committed]) -> None:
-        self._watchdog = done.get_loop().call_later(WATCHDOG_S, self._look, done, self._step)
-
-    def _look(self, done: asyncio.Future[Committed], step: int) -> None:
-        if done.done():  # in time; it was the event loop that was held up
-            return
-        if step != self._step:  # it moves
-            self._watch(done)
-            return
-        sys.stderr.write(
-            f"agentlog: a step of a transaction did not end within {WATCHDOG_S:.0f} s; ending this "
-            "worker so that its group can go on (H6)\n"
-        )
-        sys.stderr.flush()
-        self._give_up(WATCHDOG_EXIT)
+            await asyncio.to_thread(self._thread.join, WATCHDOG_S)
+            if self._thread.is_alive():
+                _log.error("commit_thread_left_behind", waited_s=WATCHDOG_S)
+        self._watchdog.close()
 
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             transaction, done = job
-            self._step += 1
+            self._watchdog.step()
             try:
                 result: Committed | BaseException = self._transact(transaction)
             except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the commit
                 result = error
+            self._watchdog.rest()
             done.get_loop().call_soon_threadsafe(_resolve, done, result)
         self._discard()
 
@@ -165,10 +147,10 @@ class KafkaTransactions:
             return self._no_producer(error)
         try:
             producer.begin_transaction()
-            self._step += 1
+            self._watchdog.step()
             produce_all(producer, transaction.outputs)
             for metadata, positions in transaction.positions:
-                self._step += 1
+                self._watchdog.step()
                 producer.send_offsets_to_transaction(
                     [
                         TopicPartition(*source, mark.position, mark.encode())
@@ -179,7 +161,7 @@ class KafkaTransactions:
                 )
         except (KafkaException, BufferError) as error:
             return self._abort(producer, error)
-        self._step += 1
+        self._watchdog.step()
         try:
             producer.commit_transaction(CALL_S_MAX)
         except KafkaException as error:
@@ -197,7 +179,7 @@ class KafkaTransactions:
         _log.warning("transaction_aborted", error=str(cause))
         # Else the abort waits for what is still queued, up to its timeout.
         producer.purge()
-        self._step += 1
+        self._watchdog.step()
         try:
             producer.abort_transaction(CALL_S_MAX)
         except KafkaException as error:
@@ -234,7 +216,7 @@ class KafkaTransactions:
             if self._suspicious:
                 self._discard()
         if self._producer is None:
-            self._step += 1
+            self._watchdog.step()
             producer = self._make_producer(self._config, logger=SILENT)
             producer.init_transactions(CALL_S_MAX)
             self._producer = producer

@@ -16,7 +16,8 @@ from consumers.journal.outcomes import Output
 from consumers.marks import Mark
 from consumers.worker import transactions as transactions_module
 from consumers.worker.ports import Committed, Transaction
-from consumers.worker.transactions import WATCHDOG_EXIT, KafkaTransactions
+from consumers.worker.transactions import KafkaTransactions
+from consumers.worker.watchdog import WATCHDOG_EXIT
 from streams.errors import BrokerError
 from streams.record import Partition
 from streams.topics import EVENTS, TASKS
