@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from consumers.app import App
@@ -22,13 +23,22 @@ from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
 from streams.schemas import Catalogue, Codec
-from streams.topics import JOURNAL, TASKS, TOPICS, Namespace
+from streams.topics import EVENTS, INBOX, JOURNAL, TASKS, TOPICS, Namespace, Topic
 from streams.topics.routing import route
 
 CODEC: Final = Codec(Catalogue.load())
 ASSIGN: Final = "agentlog.task.AssignTask"
 STATUS: Final = "agentlog.agent.StatusReported"
 DEADLINE_S: Final = 60.0
+
+_SEVERAL: Final = {EVENTS: 2, INBOX: 2, JOURNAL: 2}
+USED: Final = {
+    name: topic
+    if name == TASKS
+    else msgspec.structs.replace(topic, partitions=_SEVERAL.get(name, 1))
+    for name, topic in TOPICS.items()
+}
+"""Every topic; only `tasks` with all its partitions: making 69 for each test takes a second."""
 
 
 def assign_task(n: int, key: str, **fields: Any) -> Envelope:
@@ -54,10 +64,10 @@ def status(text: str, stream: str) -> Envelope:
 class Bench:
     """One namespace on the broker."""
 
-    def __init__(self, servers: str, namespace: str) -> None:
+    def __init__(self, servers: str, namespace: str, catalogue: Mapping[str, Topic] = USED) -> None:
         self.servers = servers
         self.namespace = Namespace(namespace)
-        TopicAdmin(servers).provision(self.namespace)
+        TopicAdmin(servers).provision(self.namespace, catalogue)
         self.reader = KafkaLogReader(servers)
         self._await_leaders()
 
