@@ -34,6 +34,7 @@ class Assignment:
         "clean",
         "count",
         "full",
+        "held",
         "inherited",
         "live",
         "mark_due",
@@ -85,6 +86,8 @@ class Assignment:
         """Whether its next mark says that we gave it up in order."""
         self.full = False
         """Whether the last commit left results for want of room in the mark."""
+        self.held = False
+        """Whether it is not read on, because of its backlog."""
         self.opened = False
         self.mark_due = True
         """Whether a commit must carry its mark though nothing finished."""

@@ -312,11 +312,19 @@ class Core:
         return min(waiting, key=lambda record: record.appended_at_ms, default=None)
 
     def held(self) -> set[Partition]:
-        """Partitions that should not be read on: a full mark keeps what finished from committing,
-        and they hold much of the window.
+        """Partitions that should not be read on, for they hold much of the window: a full mark
+        keeps what finished from committing; or what came may not enter its lanes yet, and others
+        would have no room.
         """
         held_max = self._in_flight_max // HELD_SHARE
-        return {a.source for a in self._by_source.values() if a.full and a.count > held_max}
+        share = self._in_flight_max // max(HELD_SHARE, len(self._by_source))
+        for assignment in self._by_source.values():
+            # To pause costs what the client has queued, so not for every few records.
+            backlog_max = share // 2 if assignment.held else share
+            assignment.held = len(assignment.backlog) > backlog_max
+        return {
+            a.source for a in self._by_source.values() if a.held or (a.full and a.count > held_max)
+        }
 
     # --- giving up ---------------------------------------------------------------------------
 
@@ -385,8 +393,11 @@ class Core:
         """What waits in order goes by key, as far as it may."""
         if not assignment.opened or self._quarantine.holds(assignment):
             return
+        round_max = self.lanes.running_max
+        if assignment.takeovers == 1:  # a death says little yet: each round is twice the last
+            round_max += self._in_flight_max - assignment.wary
         while assignment.backlog:
-            if assignment.wary and assignment.released >= self.lanes.running_max:
+            if assignment.wary and assignment.released >= round_max:
                 return
             assignment.released += 1
             delivery = assignment.backlog.popleft()

@@ -165,6 +165,7 @@ class WorkerLoop:
         """Queue them in their lanes and start what may run."""
         for token, records in batches:
             self._core.delivered(token, records)
+        self._hold_back()
         self._runners.dispatch_soon()
 
     def on_read_to(self, positions: Sequence[tuple[int, int]]) -> None:
@@ -237,13 +238,16 @@ class WorkerLoop:
     def _on_committed(self) -> None:
         if self._on_commit is not None:
             self._on_commit()
+        self._hold_back()
+        self._runners.dispatch_soon()
+
+    def _hold_back(self) -> None:
         held = frozenset(self._core.held())
         if held != self._held:
             self._held = held
             self._source.hold(held)
             if held:
-                _log.warning("mark_full", partitions=[str(source) for source in held])
-        self._runners.dispatch_soon()
+                _log.info("held_back", partitions=[str(source) for source in held])
 
     # --- what control tells ------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ its partitions were never given up (`Mark.clean`). So:
 2. While takeovers are counted, the partition is wary: at most `running_max` of its records are run
    and not committed at a time, in order. Fast handlers finish thousands of records between two
    commits, and a death undoes them all; in rounds, whatever killed lies among the first
-   `running_max` that are not finished. Takeovers are forgotten once as many records as may be in
-   flight have been committed, or where some have and the partition has no more to read.
+   `running_max` that are not finished. After a first takeover, which is hardly ever a record's
+   doing, each round is twice the last one: should this owner die too, the next has small ones.
+   Takeovers are forgotten once as many records as may be in flight have been committed, or where
+   some have and the partition has no more to read.
 3. At `TAKEOVERS_MAX`, or if the last owner died while a record ran alone, the partition is careful:
    its next `running_max` records run one at a time, in order, and nothing else runs in this process
    meanwhile. It ends early where the partition, some of them run, has no more to read: what killed

@@ -56,7 +56,7 @@ def test_h11_takeovers_are_forgotten_when_all_that_was_in_flight_is_committed() 
 def test_h11_a_wary_partition_runs_in_rounds_with_a_commit_between() -> None:
     """However fast handlers are: what a death undoes is no more than may run at once."""
     box = Fixture(running_max=2)
-    box.assign(1, mark=Mark(0, clean=False))
+    box.assign(1, mark=Mark(0, clean=False, takeovers=1))
     box.deliver(1, *(record(n, b"k%d" % n) for n in range(5)))
     assert box.run() == [0, 1]
     box.commit()
@@ -65,6 +65,38 @@ def test_h11_a_wary_partition_runs_in_rounds_with_a_commit_between() -> None:
     assert box.run() == []
     box.commit()
     assert box.run() == [4]
+
+
+def test_h11_after_a_first_death_each_round_is_twice_the_last() -> None:
+    """Hardly any death is a record's doing, and a backlog must not wait for a commit per few."""
+    box = Fixture(running_max=2)
+    box.assign(1, mark=Mark(0, clean=False))
+    box.deliver(1, *(record(n, b"k%d" % n) for n in range(20)))
+    rounds = []
+    while done := box.run():
+        rounds.append(len(done))
+        box.commit()
+    assert rounds == [2, 4, 8, 6]
+
+
+def test_h11_a_wary_partition_is_read_on_when_it_has_run_what_it_holds() -> None:
+    """Else its backlog would fill the window, and other partitions would wait for its rounds."""
+    box = Fixture(running_max=2, in_flight_max=40)
+    box.assign(1, mark=Mark(0, clean=False, takeovers=1))
+    box.assign(2, OTHER)
+    box.deliver(1, *(record(n, b"k%d" % n) for n in range(12)))
+    box.deliver(2, *(record(n, b"k%d" % n, OTHER) for n in range(12)))
+    assert box.core.held() == set()
+    box.deliver(1, record(12, b"k12"))
+    assert box.core.held() == {SOURCE}
+    while box.core.held():
+        held = sum(len(one.backlog) for one in box.core.assignments)
+        box.run()
+        box.commit()
+    assert held == 7
+    box.run()
+    box.commit()
+    assert box.log[OTHER].position == 12
 
 
 def test_h11_a_wary_partition_that_has_no_more_is_as_ever() -> None:
