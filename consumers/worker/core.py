@@ -24,7 +24,8 @@ Rules
 6. A stopping assignment starts nothing; what waits is given up, what runs may finish and commit.
 7. A record leaves the window when its commit succeeded or its assignment was given up. Its
    outputs are in the window with it, from when it finished.
-8. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record.
+8. A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record. Where that is not room
+   for all, the next one begins behind the partition that was served last.
 9. Where owners keep dying, records run alone for a while (`quarantine`, H11).
 10. Records below the committed position are read to know what repeats: they are remembered, and
     nothing else.
@@ -90,6 +91,8 @@ class Core:
         self._reloading: dict[Partition, Assignment] = {}
         """Given up by ourselves, and expected back."""
         self._quarantine = Quarantine()
+        self._served_last: Partition | None = None
+        """Of the commit that had no room for all, the partition that it was full with."""
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -254,7 +257,7 @@ class Core:
         With `also_idle`, partitions too whose prefix moved over invisible positions alone.
         """
         parts: list[CommitPart] = []
-        room, first = COMMIT_BYTES_MAX, True
+        room, first, served = COMMIT_BYTES_MAX, True, self._served_last
 
         def has_room(one: Settled) -> bool:
             nonlocal room, first
@@ -263,16 +266,28 @@ class Core:
             first = False
             return found
 
-        for assignment in self._by_source.values():
+        for assignment in self._in_turn():
             tracker = assignment.tracker
             idle = also_idle and assignment.opened
             if not (tracker.finished or assignment.owes_mark or idle):
                 continue
             selection = tracker.select(has_room)
             assignment.full = not selection.complete and room >= 0
+            if selection.finished:
+                served = assignment.source
             if selection.finished or assignment.owes_mark or selection.prefix > tracker.committed:
                 parts.append(CommitPart(assignment, selection))
+        if room < 0:
+            self._served_last = served
         return parts
+
+    def _in_turn(self) -> Sequence[Assignment]:
+        """All that is ours, first whoever comes behind the one that was served last."""
+        found = self.assignments
+        for at, assignment in enumerate(found, 1):
+            if assignment.source == self._served_last:
+                return found[at:] + found[:at]
+        return found
 
     def committed(self, parts: Iterable[CommitPart]) -> None:
         """The transaction committed."""

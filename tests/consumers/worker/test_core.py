@@ -300,6 +300,41 @@ def test_what_a_bounded_commit_left_goes_behind_what_an_abort_gave_back(
     assert again.commit.prefix_to == 1
 
 
+def test_partitions_take_turns_where_one_commit_has_no_room_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However much the first ones have to say, the last are served after as many commits."""
+    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 250)
+    box = Fixture()
+    sources = [Partition("ns.tasks", index) for index in range(4)]
+    for token, source in enumerate(sources, 1):
+        box.assign(token, source)
+    position = dict.fromkeys(sources, 0)
+
+    def more() -> None:
+        """Each always has three outputs more than a commit takes."""
+        for token, source in enumerate(sources, 1):
+            while position[source] - box.log[source].position < 3:
+                at = position[source]
+                box.deliver(token, record(at, b"%d" % at, source))
+                position[source] = at + 1
+        while (delivery := box.core.take()) is not None:
+            box.finish(delivery, 100)
+
+    served: list[list[int]] = []
+    for _ in range(8):
+        more()
+        parts = box.core.next_commit()
+        if len(served) == 3:  # whoever is aborted has had its turn: the others are not held up
+            box.core.aborted(parts)
+            served.append([])
+            continue
+        box.core.committed(parts)
+        box.log |= {part.commit.source: part.mark for part in parts}
+        served.append([one.commit.source.index for one in parts if one.commit.settled])
+    assert served == [[0], [1], [2], [], [0], [1], [2], [3]]
+
+
 # --- a full mark ---------------------------------------------------------------------------------
 
 
