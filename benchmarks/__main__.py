@@ -47,7 +47,7 @@ BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "replay": replay.bench,
     "codec": codec.bench,
 }
-PROFILES: Final[Mapping[str, Callable[[Stage], str]]] = {"dispatch": dispatch.profile}
+PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}
 
 _HERE: Final = Path(__file__).parent
 _RESULTS: Final = _HERE / "results.md"
@@ -80,13 +80,15 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
         stage = Stage(bootstrap_servers=broker.bootstrap_servers, quick=asked.quick, say=_say)
         if asked.profile:
             for name in names:
-                print(PROFILES[name](stage))
+                print("\n\n".join(PROFILES[name](stage)))
             return 0
         results = []
         for name in names:
             _say(name)
             results.append(BENCHES[name](stage))
-    page = report.markdown(machine, results, _command(), _NOTES.read_text(encoding="utf-8"))
+        profiles = [text for make in PROFILES.values() for text in make(stage)] * asked.write
+    notes = _NOTES.read_text(encoding="utf-8")
+    page = report.markdown(machine, results, _command(), notes, profiles)
     if asked.write:
         _RESULTS.write_text(page, encoding="utf-8")
     if asked.json:

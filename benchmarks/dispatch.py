@@ -92,16 +92,16 @@ def bench(stage: Stage) -> Results:
     )
 
 
-def profile(stage: Stage) -> str:
+def profile(stage: Stage) -> Sequence[str]:
     """Where the worker's time goes, without and with an output."""
     codec, records = open_codec(), stage.size(30_000, 3_000)
     with stage.namespaces(WORKER_TOPICS) as [namespace]:
         fill(stage.bootstrap_servers, namespace.topic(TASKS), codec, history(records), records)
         worker = Handling(stage.bootstrap_servers, namespace, codec, records)
-        return "\n\n".join(
+        return [
             profiled(name, functools.partial(worker.run, output=output))
             for name, output in (("no output", False), ("one output each", True))
-        )
+        ]
 
 
 class _Loop:

@@ -51,7 +51,7 @@ def require_peers() -> None:
 def bench(stage: Stage) -> Results:
     """Handlers that do nothing, and handlers that publish one envelope each."""
     require_peers()
-    codec, records = open_codec(), stage.size(30_000, 2_000)
+    codec, records = open_codec(), stage.size(60_000, 2_000)
     with (
         tempfile.TemporaryDirectory(prefix="agentlog-bench-") as folder,
         stage.namespaces(WORKER_TOPICS) as [namespace],

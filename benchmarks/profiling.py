@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-MODULES_MAX: Final = 25
-FUNCTIONS_MAX: Final = 25
+MODULES_MAX: Final = 15
+FUNCTIONS_MAX: Final = 15
 
 _C: Final = "~"
 """What cProfile calls the file of what is not Python."""

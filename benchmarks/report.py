@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.figures import Figure, Measured, Results
 from benchmarks.machine import Machine
 
+PROFILES_SAY: Final = (
+    "The event loop's thread under cProfile, by module and by function, in the same run. It makes "
+    "every Python call dearer and calls into C hardly, so it says where to look, not what is to be "
+    "gained; the consumer's and the commits' threads have the interpreter for the rest of the time."
+)
 
-def markdown(machine: Machine, results: Iterable[Results], command: str, notes: str) -> str:
-    """The whole page. `notes` is prose that stands below the figures."""
+
+def markdown(
+    machine: Machine,
+    results: Iterable[Results],
+    command: str,
+    notes: str,
+    profiles: Sequence[str] = (),
+) -> str:
+    """The whole page. `profiles` say where time went; `notes` is prose at the end."""
     parts = [
         "# Benchmarks",
         f"Measured, and written here, by `{command}`; nothing on this page is typed by hand but "
@@ -21,6 +33,8 @@ def markdown(machine: Machine, results: Iterable[Results], command: str, notes: 
         "One round before them warmed everybody.",
         _machine(machine),
         *(_section(found) for found in results),
+        *(["## Where the worker's time goes", PROFILES_SAY] if profiles else []),
+        *(f"```text\n{profile}\n```" for profile in profiles),
         notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -77,7 +77,7 @@ DETAIL_MAX: Final = 500
 REASON_MAX: Final = 100
 
 
-class Output(msgspec.Struct, frozen=True):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A record that goes with an outcome, ready to be written."""
 
     topic: str
@@ -89,7 +89,7 @@ class Output(msgspec.Struct, frozen=True):
     """None: by the key."""
 
 
-class Settled(msgspec.Struct, frozen=True):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """One finished record: what a commit needs of it."""
 
     position: int

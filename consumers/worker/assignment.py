@@ -143,25 +143,38 @@ class Delivery(Entry):
         "done",
         "duplicate",
         "effects",
+        "envelope_id",
         "failure",
         "floor",
         "interrupted",
         "odd",
         "record",
+        "size",
     )
 
     def __init__(
-        self, record: Record, assignment: Assignment, floor: int, *, duplicate: bool, odd: bool
+        self,
+        record: Record,
+        assignment: Assignment,
+        floor: int,
+        size: int,
+        *,
+        duplicate: bool,
+        odd: bool,
     ) -> None:
         self.record = record
         self.assignment = assignment
         self.floor = floor
+        self.size = size
+        """Bytes that it holds in the window."""
         self.duplicate = duplicate
         """Whether it repeats a record a little before it."""
         self.odd = odd
         """Whether headers or marks say something that may end it before any handler runs."""
         self.alone = False
         """Whether it runs with nothing beside it."""
+        self.envelope_id = ""
+        """Once it was opened to be handled."""
         self.attempt = 0
         """Of its handlers; counts from 1."""
         self.failure: Any = None

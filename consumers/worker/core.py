@@ -58,6 +58,8 @@ _PRIORITIES: Final = {
 }
 
 _ODD: Final = frozenset({REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC})
+_TELLING: Final = _ODD | {ORIGIN}
+"""Headers that decide whether a record is a duplicate, besides its id and key."""
 
 Gates = Callable[[bytes], tuple[Gate, ...]]
 """By payload type: what limits its handlers."""
@@ -133,16 +135,20 @@ class Core:
         count = size = dropped = dropped_size = 0
         for record in records:
             headers = dict(record.headers)
-            duplicate = _repeats(recent, record, headers)
+            telling = not _TELLING.isdisjoint(headers)
+            duplicate = _repeats(recent, record, headers, telling=telling)
             floor = tracker.admit(record.position) if record.position >= position else None
+            record_bytes = record_size(record)
             if floor is None:
                 dropped += 1
-                dropped_size += record_size(record)
+                dropped_size += record_bytes
                 continue
             count += 1
-            size += record_size(record)
-            odd = duplicate or not _ODD.isdisjoint(headers)
-            delivery = Delivery(record, assignment, floor, duplicate=duplicate, odd=odd)
+            size += record_bytes
+            odd = duplicate or (telling and not _ODD.isdisjoint(headers))
+            delivery = Delivery(
+                record, assignment, floor, record_bytes, duplicate=duplicate, odd=odd
+            )
             if offer is None:
                 assignment.backlog.append(delivery)
                 continue
@@ -431,13 +437,19 @@ def _says(mark: Mark, assignment: Assignment) -> bool:
     return (mark.clean, mark.suspect, mark.starts) == wanted
 
 
-def _repeats(recent: RecentRecords, record: Record, headers: Mapping[str, bytes | None]) -> bool:
+def _repeats(
+    recent: RecentRecords, record: Record, headers: Mapping[str, bytes | None], *, telling: bool
+) -> bool:
     """Whether the record repeats one that the window remembers; it is remembered from now on.
 
     Imports are history, not work: a live record with such an id repeats nothing.
     """
     envelope_id = headers.get(CE_ID)
-    if not envelope_id or (headers.get(ORIGIN) or b"").startswith(b"import:"):
+    if not envelope_id:
+        return False
+    if not telling:
+        return recent.seen(record.position, identity(envelope_id, record.key, b""))
+    if (headers.get(ORIGIN) or b"").startswith(b"import:"):
         return False
     # A record that two groups could not finish is redriven once for each.
     redrive = (headers.get(REDRIVE) or b"") + (headers.get(REDRIVE_FOR) or b"")

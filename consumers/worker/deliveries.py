@@ -27,7 +27,8 @@ FLUSH_S_MAX: Final = 15.0
 """Above `message.timeout.ms`: by then every record is acknowledged or refused."""
 _TRANSACTIONAL: Final = frozenset({"transaction.timeout.ms"})
 CONFIG: Final[Mapping[str, Any]] = {
-    name: value for name, value in TRANSACTIONS.items() if name not in _TRANSACTIONAL
+    **{name: value for name, value in TRANSACTIONS.items() if name not in _TRANSACTIONAL},
+    "delivery.report.only.error": True,
 }
 
 _log: Final = structlog.get_logger("agentlog.worker.commit")
@@ -43,7 +44,12 @@ class KafkaDeliveries:
 
     async def commit(self, transaction: Transaction) -> Committed:
         """`NO` if an output was refused or the positions were not taken: all of it is repeated."""
-        if transaction.outputs and not await asyncio.to_thread(self._deliver, transaction):
+        if self._producer is None:
+            # Even if there is nothing to send yet: it takes half a second to get ready.
+            self._producer = Producer(self._config, logger=SILENT)
+        if transaction.outputs and not await asyncio.to_thread(
+            self._deliver, self._producer, transaction
+        ):
             return Committed.NO
         marks: dict[Partition, Mark] = {}
         for _, positions in transaction.positions:
@@ -54,24 +60,21 @@ class KafkaDeliveries:
         """Nothing is under way."""
         self._producer = None
 
-    def _deliver(self, transaction: Transaction) -> bool:
-        if self._producer is None:
-            self._producer = Producer(self._config, logger=SILENT)
+    def _deliver(self, producer: Producer, transaction: Transaction) -> bool:
         refused: list[KafkaError] = []
 
-        def on_delivery(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                refused.append(error)
+        def on_delivery(error: KafkaError, _message: Message) -> None:
+            refused.append(error)
 
         try:
-            produce_all(self._producer, transaction.outputs, on_delivery)
-            left = self._producer.flush(FLUSH_S_MAX)
+            produce_all(producer, transaction.outputs, on_delivery)
+            left = producer.flush(FLUSH_S_MAX)
         except BufferError as error:
             _log.warning("outputs_not_taken", error=str(error))
             left = 1
         if refused or left:
             _log.warning("outputs_refused", count=len(refused) + left, errors=str(refused[:3]))
-            self._producer.purge()
+            producer.purge()
             self._producer = None
             return False
         return True

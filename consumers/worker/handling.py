@@ -65,20 +65,20 @@ class Handling:
             )
             for handler in handlers
         ]
-        if len(handlers) == 1:
-            cell.ctx = contexts[0]
-            results = [await self._run(handlers[0], contexts[0], payload)]
-        else:
-            runs = [
-                self._run_beside(handler, ctx, payload)
-                for handler, ctx in zip(handlers, contexts, strict=True)
-            ]
-            # All end before any of it counts; a cancelled gather raises when they have.
-            results = []
-            for ended in await asyncio.gather(*runs, return_exceptions=True):
-                if isinstance(ended, BaseException):
-                    raise ended
-                results.append(ended)
+        if len(contexts) == 1:
+            ctx = cell.ctx = contexts[0]
+            failure = await self._run(handlers[0], ctx, payload)
+            return ({}, [failure]) if failure is not None else ({ctx.handler: ctx.outputs}, [])
+        runs = [
+            self._run_beside(handler, ctx, payload)
+            for handler, ctx in zip(handlers, contexts, strict=True)
+        ]
+        # All end before any of it counts; a cancelled gather raises when they have.
+        results = []
+        for ended in await asyncio.gather(*runs, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+            results.append(ended)
         outputs: dict[str, Sequence[Output]] = {
             ctx.handler: ctx.outputs
             for ctx, failure in zip(contexts, results, strict=True)

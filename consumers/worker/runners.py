@@ -21,7 +21,7 @@ from consumers.context import Failure, RunCell, current_run
 from consumers.journal import Ending, Outcome, Output, Reason, Settled
 from consumers.journal.outcomes import HANDLED
 from consumers.outbox import Outbox
-from consumers.worker.assignment import Delivery, record_size
+from consumers.worker.assignment import Delivery
 from consumers.worker.cancelled import CancelledIds
 from consumers.worker.committer import Committer
 from consumers.worker.core import Core
@@ -33,8 +33,8 @@ from streams.record import Record
 
 RUNNERS_AT_ONCE: Final = 16
 """Runners begun in one go: enough to fill up soon, few enough to find nothing left to do."""
-TURN_MAX: Final = 64
-"""Records that a runner takes before the loop gets to do anything else."""
+TURN_MAX: Final = 256
+"""Records that all runners together take before the loop gets to do anything else."""
 
 _log: Final = structlog.get_logger("agentlog.worker")
 
@@ -66,11 +66,13 @@ class Runners:
         self._endings = Endings(outbox, group=group, run_id=run_id)
         self._running: dict[Delivery, asyncio.Task[None]] = {}
         """Records in handlers, and the runner that has each."""
-        self._by_id: dict[str, set[Delivery]] = {}
-        """The same by envelope id."""
         self._runners: set[asyncio.Task[None]] = set()
         self._waits: set[asyncio.TimerHandle] = set()
         self._dispatching = False
+        self._turn = 0
+        """Records taken since the loop last did anything else."""
+        self._yielding = False
+        """Whether a runner waits for the loop to come round again; it goes on then."""
         self.progress = asyncio.Event()
         """Set whenever a record has run."""
 
@@ -101,8 +103,7 @@ class Runners:
     def dispatch(self) -> None:
         """Begin runners for what may run; whoever is left over finds nothing and ends."""
         self._dispatching = False
-        first = self._take()
-        if first is None:
+        if self._yielding or (first := self._take()) is None:
             return
         self._begin(first)
         for _ in range(min(RUNNERS_AT_ONCE, self._core.may_take) - 1):
@@ -134,17 +135,29 @@ class Runners:
         cell = RunCell()
         current_run.set(cell)
         clean = contextvars.copy_context()
-        turn = 0
-        while delivery is not None or (delivery := self._take()) is not None:
+        while delivery is not None or (delivery := self._next()) is not None:
             await self._run(runner, delivery, cell)
             delivery = cell.ctx = None
             self.progress.set()
             if contextvars.copy_context() != clean:
                 return
-            turn += 1
-            if turn >= TURN_MAX:
-                turn = 0
-                await asyncio.sleep(0)
+            self._turn += 1
+            if self._turn >= TURN_MAX and not self._yielding:
+                await self._let_others()
+
+    def _next(self) -> Delivery | None:
+        """What a runner goes on with; nothing if another one does once the loop came round."""
+        return None if self._yielding else self._take()
+
+    async def _let_others(self) -> None:
+        """Whatever else the loop has to do comes first: heartbeats, commits, cancels."""
+        self._yielding = True
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self._yielding = False
+            self._turn = 0
+        self.dispatch_soon()
 
     # --- one record --------------------------------------------------------------------------
 
@@ -164,7 +177,8 @@ class Runners:
             self._finish(delivery, opened.ending, opened.envelope_id, outputs, opened.delivery_ms)
             return
         delivery.attempt += 1
-        self._begun(runner, delivery, opened.envelope.id)
+        delivery.envelope_id = opened.envelope.id
+        self._running[delivery] = runner
         try:
             done, failures = await self._handling.attempt(
                 opened.handlers, delivery, opened.envelope, opened.payload, cell
@@ -177,7 +191,7 @@ class Runners:
             self._interrupted(delivery, opened)
             return
         finally:
-            self._over(delivery, opened.envelope.id)
+            del self._running[delivery]
         if delivery.interrupted is not None:
             runner.uncancel()  # it ended all the same
         outputs_of = {**delivery.done, **done} if delivery.done else done
@@ -249,7 +263,7 @@ class Runners:
         settled = Settled(
             record.position,
             record.appended_at_ms,
-            record_size(record),
+            delivery.size,
             ending,
             envelope_id,
             tuple(outputs),
@@ -260,26 +274,10 @@ class Runners:
 
     # --- interrupting ------------------------------------------------------------------------
 
-    def _begun(self, runner: asyncio.Task[None], delivery: Delivery, envelope_id: str) -> None:
-        self._running[delivery] = runner
-        same = self._by_id.get(envelope_id)
-        if same is None:
-            self._by_id[envelope_id] = {delivery}
-        else:
-            same.add(delivery)
-
-    def _over(self, delivery: Delivery, envelope_id: str) -> None:
-        del self._running[delivery]
-        same = self._by_id[envelope_id]
-        same.discard(delivery)
-        if not same:
-            del self._by_id[envelope_id]
-
     def cancel(self, message_id: str, reason: str) -> None:
         """Do not run this envelope, or interrupt it at its next await."""
         self.cancelled.add(message_id, reason)
-        for delivery in tuple(self._by_id.get(message_id, ())):
-            self._interrupt(delivery, reason)
+        self.interrupt(lambda delivery: delivery.envelope_id == message_id, reason)
 
     def interrupt(self, unwanted: Callable[[Delivery], bool], why: str) -> None:
         """Interrupt what runs and is unwanted, each at its next await."""

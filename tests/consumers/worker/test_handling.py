@@ -34,7 +34,7 @@ class Ward:
         outbox = Outbox(CODEC, Namespace("ns"), SystemClock(), app_name="fleet")
         self.handling = Handling(outbox, executor)
         assignment = Assignment(1, SOURCE, Mark(0), "m", careful_max=1, wary_max=1, dedup_window=0)
-        self.delivery = Delivery(record(0, TASK), assignment, 0, duplicate=False, odd=False)
+        self.delivery = Delivery(record(0, TASK), assignment, 0, 100, duplicate=False, odd=False)
         self.cell = RunCell()
 
     def add(self, function: Function, **settings: Any) -> None:

@@ -78,7 +78,7 @@ class Desk:
             1, Partition("ns.tasks", 0), mark, "m", careful_max=1, wary_max=1, dedup_window=0
         )
         odd = duplicate or bool(added) or starts > 0
-        made = Delivery(record, assignment, 7, duplicate=duplicate, odd=odd)
+        made = Delivery(record, assignment, 7, 100, duplicate=duplicate, odd=odd)
         made.alone = starts > 0
         return made
 
