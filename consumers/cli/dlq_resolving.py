@@ -1,119 +1,59 @@
-"""What `agentlog dlq`'s commands share: the search, and the way from a plan to a deed."""
+"""What `agentlog dlq redrive` and `drop` share: the way from a plan to a deed."""
 
 from __future__ import annotations
 
 import getpass
 import random
 import sys
-import time
 import uuid
-from collections.abc import Iterator
 from typing import Any, Final
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from consumers.cli.dlq_options import Choice, Search
 from consumers.cli.dlq_views import plan_document, plan_table
 from consumers.cli.output import emit, stderr
 from consumers.cli.session import connect
-from consumers.dead_letters import (
-    SOURCES,
-    DeadLetters,
-    Done,
-    Entry,
-    Place,
-    Plan,
-    Redrive,
-    Wanted,
-    parse_topic,
-    plan,
-)
-from consumers.dead_letters.groups import known_groups
+from consumers.dead_letters import DeadLetters, Done, Plan, Redrive, plan
 from streams.dead_letters import REDRIVEN
-from streams.errors import ConfigurationError, LogError
+from streams.errors import LogError
 from streams.kafka.reader import KafkaLogReader
-from streams.moments import parse_moment
 from streams.outgoing import Outbox
 from streams.ports import SystemClock
-from streams.session import Session, read_settings
+from streams.session import Session
 from streams.topics import Namespace
 
 REFUSED_SHOWN_MAX: Final = 20
 """Refusals named on stderr; `--json` has them all."""
 
 
-class Search:
-    """The filters of one command line, checked before anything is connected to."""
-
-    def __init__(
-        self,
-        topic: str | None,
-        group: str | None,
-        type_: str | None,
-        error: str | None,
-        agent: str | None,
-        correlation: str | None,
-        since: str | None,
-        until: str | None,
-    ) -> None:
-        namespace = Namespace(read_settings().namespace)
-        self.now_ms = time.time_ns() // 1_000_000
-        for moment in filter(None, (since, until)):
-            parse_moment(moment, self.now_ms)
-        self.since, self.until = since, until
-        self.topics = (parse_topic(topic, namespace),) if topic is not None else SOURCES
-        self.group = group
-        if group is not None and group not in namespace:
-            group = namespace.group(group)
-        self.wanted = Wanted(
-            group=group, type=type_, error=error, agent=agent, correlation=correlation
-        )
-        given = (topic, group, type_, error, agent, correlation, since, until)
-        self.given = any(one is not None for one in given)
-
-    def run(self, letters: DeadLetters) -> Iterator[Entry]:
-        """The dead letters that fit."""
-        spans = letters.spans(self.topics, self.since, self.until, self.now_ms)
-        return letters.find(spans, self.wanted)
-
-    def check_group(self, session: Session, letters: DeadLetters) -> None:
-        """Raise `ConfigurationError` if the group asked for is nobody."""
-        group = self.wanted.group
-        if group is None or group in letters.groups:
-            return
-        if group not in known_groups(session.bootstrap_servers, session.namespace):
-            raise ConfigurationError(
-                f"no group {self.group!r} in namespace {session.namespace.name}: it has no dead "
-                "letters, and the broker does not know it; `agentlog dlq list` shows whose there "
-                "are"
-            )
-
-
 class Resolving:
     """Plan, question, deed, report: the same for redrive and drop."""
 
-    def __init__(self, action: str, note: str, *, yes: bool, dry_run: bool, json_: bool) -> None:
+    def __init__(self, action: str, note: str, search: Search, choice: Choice) -> None:
         self._action = action
         self._note = note
-        self._yes = yes
-        self._dry_run = dry_run
-        self._json = json_
+        self._search = search
+        self._choice = choice
+        self._places = choice.places(search)
+        choice.require_answer()
 
-    def run(self, search: Search, places: list[Place], *, again: bool, limit: int | None) -> None:
-        """All of it, for these places or for what the search finds."""
-        session = connect()
+    def run(self, *, again: bool = False) -> None:
+        """All of it, for the places chosen or for what the search finds."""
+        session, search, choice = connect(), self._search, self._choice
         with KafkaLogReader(session.bootstrap_servers) as reader:
             letters = DeadLetters(reader, session.codec, session.namespace)
-            found = letters.at(places) if places else search.run(letters)
-            todo = plan(found, again=again, limit=limit)
+            found = letters.at(self._places) if self._places else search.run(letters)
+            todo = plan(found, again=again, limit=choice.limit)
             if not todo.entries:
                 search.check_group(session, letters)
             self._show(session.namespace, todo, letters)
-            if not todo.entries or self._dry_run:
-                if self._json:
+            if not todo.entries or choice.dry_run:
+                if choice.json:
                     emit(self._document(session.namespace, todo, Done()))
                 return
-            if not (self._yes or _agreed()):
+            if not (choice.yes or _agreed()):
                 stderr.print("nothing was done")
                 raise typer.Exit(1)
             deed = self._deed(session, reader, letters)
@@ -122,7 +62,7 @@ class Resolving:
                     task = bar.add_task(self._action, total=len(todo.entries))
                     deed.run(todo, lambda through: bar.update(task, completed=through))
             finally:
-                if self._json:
+                if choice.json:
                     emit(self._document(session.namespace, todo, deed.done))
         self._report(session.namespace, todo, deed.done)
 
@@ -182,7 +122,7 @@ class Resolving:
         return {
             "action": self._action,
             **plan_document(namespace, todo),
-            "dry_run": self._dry_run,
+            "dry_run": self._choice.dry_run,
             "resolved": done.resolved,
             "meanwhile": done.meanwhile,
             "refused": [
