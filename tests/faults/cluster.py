@@ -40,6 +40,8 @@ class Cluster:
         self._kafka = EmbeddedKafka(nodes=NODES)
         self._away: set[int] = set()
         self._paused: set[int] = set()
+        self.controller: int | None = None
+        """The node that was last said to control; None once a node has been touched."""
 
     def __enter__(self) -> Self:
         self._kafka.start()
@@ -76,11 +78,13 @@ class Cluster:
     def kill(self, node: int) -> None:
         """SIGKILL: no goodbye to anybody."""
         self._away.add(node)
+        self.controller = None
         os.kill(self.process(node).pid, signal.SIGKILL)
 
     def pause(self, node: int) -> None:
         """SIGSTOP: it holds its connections and says nothing."""
         self._paused.add(node)
+        self.controller = None
         os.kill(self.process(node).pid, signal.SIGSTOP)
 
     def resume(self, node: int) -> None:
@@ -91,6 +95,7 @@ class Cluster:
     async def end(self, node: int) -> None:
         """SIGTERM: it hands over what it leads, then ends."""
         self._away.add(node)
+        self.controller = None
         process = self.process(node)
         os.kill(process.pid, signal.SIGTERM)
         if not await asyncio.to_thread(wait_gone, process, END_S_MAX):

@@ -114,27 +114,14 @@ def publish(
     began = time.monotonic()
     sent = 0
     for index in range(load.records * OUTLAST_MAX):
-        due = index % PACE_RECORDS == 0
-        if index >= load.records and (due or index == load.records) and not goes_on():
+        if index % PACE_RECORDS == 0:
+            _poll_until(producer, began + pace_s * index / load.records)
+        if index >= load.records and not goes_on():
             break
-        if due:
-            due_at = began + pace_s * index / load.records
-            while (early_s := due_at - time.monotonic()) > 0:
-                producer.poll(early_s)  # returns at the first delivery report
-            producer.poll(0)
-        envelope = load.envelope(index, time.time_ns() // 1000)
-        headers: Any = record_headers(envelope)
-        value = codec.encode(envelope)
-        kind = load.kind(index)
-        if kind in BROKEN:
-            value = broken(kind, value)
-            headers.append((TASK_ID, load.task_id(load.first + index).encode()))
-        assert envelope.correlation_id is not None
+        key, value, headers = _record(codec, load, index)
         while True:
             try:
-                producer.produce(
-                    topic, value, envelope.correlation_id, headers=headers, on_delivery=on_delivery
-                )
+                producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -142,3 +129,22 @@ def publish(
     if producer.flush(FLUSH_S) or refused:
         raise RuntimeError(f"the load was not acknowledged: {refused[:3] or 'no answer in time'}")
     return msgspec.structs.replace(load, records=sent)
+
+
+def _poll_until(producer: Producer, due_at: float) -> None:
+    producer.poll(0)
+    while (early_s := due_at - time.monotonic()) > 0:
+        producer.poll(early_s)  # which returns at the first report
+
+
+def _record(codec: Codec, load: Load, index: int) -> tuple[str, bytes, Any]:
+    """Key, value and headers of the load's n-th record."""
+    envelope = load.envelope(index, time.time_ns() // 1000)
+    headers: Any = record_headers(envelope)
+    value = codec.encode(envelope)
+    kind = load.kind(index)
+    if kind in BROKEN:
+        value = broken(kind, value)
+        headers.append((TASK_ID, load.task_id(load.first + index).encode()))
+    assert envelope.correlation_id is not None
+    return envelope.correlation_id, value, headers

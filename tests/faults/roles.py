@@ -60,6 +60,11 @@ def transaction_coordinator(cluster: Cluster, transactional_id: str) -> int:
     return _coordinator(cluster, TRANSACTIONS, transactional_id)
 
 
+async def known_controller(cluster: Cluster) -> int:
+    """The same, as last heard: to ask takes a JVM."""
+    return await controller(cluster) if cluster.controller is None else cluster.controller
+
+
 async def controller(cluster: Cluster) -> int:
     """The node that leads the metadata quorum."""
     command = tool_command(
@@ -76,14 +81,15 @@ async def controller(cluster: Cluster) -> int:
     leader = _LEADER.search(out.decode())
     if leader is None:
         raise RuntimeError(f"the quorum tool named no leader: {err.decode() or out.decode()}")
-    return int(leader[1])
+    cluster.controller = int(leader[1])
+    return cluster.controller
 
 
 async def all_roles(
     cluster: Cluster, *, topic: str, group: str, transactional_ids: Iterable[str]
 ) -> dict[int, str]:
     """What each node does for a pipeline, in words, for the report."""
-    controls = await controller(cluster)
+    controls = await known_controller(cluster)
 
     def told() -> dict[int, str]:
         led = list(leaders(cluster, topic).values())

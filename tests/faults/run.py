@@ -348,7 +348,7 @@ async def _namespace(cluster: Cluster, placement: Placement) -> Namespace:
     names = (Namespace(f"fault-{secrets.token_hex(5)}") for _ in range(PLACEMENT_TRIES_MAX))
     if placement is Placement.ANYWHERE:
         return next(names)
-    controls = await roles.controller(cluster)
+    controls = await roles.known_controller(cluster)
     led = await asyncio.to_thread(roles.leaders, cluster, roles.OFFSETS)
     for name in names:
         group = name.group(GROUP)
@@ -360,7 +360,7 @@ async def _namespace(cluster: Cluster, placement: Placement) -> Namespace:
 
 async def _placed_run_ids(stage: Stage, placement: Placement) -> Callable[[], str]:
     """Run ids whose transaction coordinator is where the placement wants it."""
-    controls = await roles.controller(stage.cluster)
+    controls = await roles.known_controller(stage.cluster)
     coordinates = await asyncio.to_thread(roles.group_coordinator, stage.cluster, stage.group)
     led = await asyncio.to_thread(roles.leaders, stage.cluster, roles.TRANSACTIONS)
     apart = placement is Placement.APART
