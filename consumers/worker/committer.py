@@ -153,7 +153,8 @@ class Committer:
             self._outbox.schema_record(name)
             for name in sorted(self._outbox.types_used - self._announced)
         ]
-        return Transaction([*schemas, *outputs], positions)
+        tokens = {part.commit.source: part.assignment.token for part in parts}
+        return Transaction([*schemas, *outputs], positions, tokens)
 
     def _journal(self, part: CommitPart, now_us: int) -> list[Output]:
         return [

@@ -2,7 +2,10 @@
 
 1. `produce` all outputs and journal records, idempotently; wait until all are acknowledged. A
    crash here: whoever takes over runs the same records again, and their outputs are there twice.
-2. Commit positions and marks. A crash before it: as in 1.
+   If one is refused, all of them are sent again: those that were not refused are there twice, and
+   may stand before the one that was.
+2. Commit positions and marks, each under its assignment: one that has gone or was reloaded
+   meanwhile commits nothing, and its records run again. A crash before it: as in 1.
 
 Cheaper by the transaction's markers and round trips, and its outputs are seen at once.
 """
@@ -16,12 +19,10 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, Message, Producer
 
-from consumers.marks import Mark
-from consumers.worker.ports import Committed, Source, Transaction
+from consumers.worker.ports import Committed, Source, Transaction, marks_by_token
 from consumers.worker.transactions import CONFIG as TRANSACTIONS
 from consumers.worker.transactions import produce_all
 from streams.kafka.configs import SILENT
-from streams.record import Partition
 
 FLUSH_S_MAX: Final = 15.0
 """Above `message.timeout.ms`: by then every record is acknowledged or refused."""
@@ -51,10 +52,7 @@ class KafkaDeliveries:
             self._deliver, self._producer, transaction
         ):
             return Committed.NO
-        marks: dict[Partition, Mark] = {}
-        for _, positions in transaction.positions:
-            marks.update(positions)
-        return await self._source.commit(marks)
+        return await self._source.commit(marks_by_token(transaction))
 
     async def close(self) -> None:
         """Nothing is under way."""

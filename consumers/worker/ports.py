@@ -77,10 +77,10 @@ class Source(Protocol):
         """Read these no further until told otherwise; all others are read. Names them all."""
         ...
 
-    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
+    async def commit(self, marks: Mapping[int, Mark]) -> Committed:
         """Commit positions outside of any transaction: what at-least-once delivery needs.
 
-        Partitions that are not this member's any more are left out.
+        By assignment token: what is not this member's any more, or is again, is left out.
         """
         ...
 
@@ -96,6 +96,17 @@ class Transaction(msgspec.Struct, frozen=True):
     """In the order in which they are to be appended per partition."""
     positions: Sequence[tuple[Any, Mapping[Partition, Mark]]]
     """Per distinct assignment metadata: the positions to commit, each with its mark."""
+    tokens: Mapping[Partition, int] = {}
+    """Which assignment of each of these partitions it is: metadata may be that of several."""
+
+
+def marks_by_token(transaction: Transaction) -> dict[int, Mark]:
+    """Its positions as `Source.commit` takes them."""
+    return {
+        transaction.tokens[source]: mark
+        for _, positions in transaction.positions
+        for source, mark in positions.items()
+    }
 
 
 class Committed(Enum):

@@ -128,8 +128,8 @@ class KafkaSource:
         """Read these no further until told otherwise; all others are read."""
         self._commands.put(lambda: self._hold(sources))
 
-    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
-        """Commit the positions of what is ours, outside of any transaction.
+    async def commit(self, marks: Mapping[int, Mark]) -> Committed:
+        """Commit the positions of what is ours under these tokens, outside of any transaction.
 
         On the consumer's thread: a commit from another one hangs while a rebalance is under way.
         Nobody knows what became of it once that thread has ended.
@@ -202,8 +202,9 @@ class KafkaSource:
             while not asked.empty():
                 asked.get()()
 
-    def _commit(self, marks: Mapping[Partition, Mark], done: asyncio.Future[Committed]) -> None:
-        ours = {source: mark for source, mark in marks.items() if source in self._tokens}
+    def _commit(self, marks: Mapping[int, Mark], done: asyncio.Future[Committed]) -> None:
+        # A partition that came back begins anew: under its old token it has nothing to say.
+        ours = {source: marks[token] for source, token in self._tokens.items() if token in marks}
         self._tell(_resolve, done, commit_positions(self._consumer, ours))
 
     def _wait_for_room(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 
 from consumers.marks import Mark
 from consumers.worker.ports import Committed
-from streams.record import Partition
 from tests.contracts.members import (
     PARTITIONS,
     Bench,
@@ -86,9 +85,26 @@ async def test_positions_are_committed_without_a_transaction(bench: Bench) -> No
     member = join(bench)
     await member.owns(PARTITIONS)
     first, mark = partitions(bench)[0], Mark(7, finished=((8, 9),), clean=False)
-    elsewhere = Partition(bench.topic, PARTITIONS + 5)
-    assert await member.source.commit({first: mark, elsewhere: Mark(3)}) is Committed.YES
+    never = max(member.tokens) + 5
+    token = member.assigned[first].token
+    assert await member.source.commit({token: mark, never: Mark(3)}) is Committed.YES
     assert bench.committed(partitions(bench)) == {first: (7, mark.encode())}
+    await member.source.stop()
+
+
+async def test_what_came_back_commits_nothing_under_its_old_assignment(bench: Bench) -> None:
+    """Its records are delivered again from the committed position on: that must not jump."""
+    source = partitions(bench)[0]
+    bench.append(source, *numbered(0, 5))
+    member = join(bench)
+    await member.owns(PARTITIONS)
+    old = member.assigned[source].token
+    member.source.reload([source])
+    await until(lambda: member.assigned[source].token != old, "a new token")
+    assert await member.source.commit({old: Mark(4)}) is Committed.YES
+    assert bench.committed([source]) == {}
+    assert await member.source.commit({member.assigned[source].token: Mark(2)}) is Committed.YES
+    assert bench.committed([source]) == {source: (2, Mark(2).encode())}
     await member.source.stop()
 
 
@@ -128,7 +144,8 @@ async def test_positions_may_be_committed_while_a_partition_is_given_up(bench: B
     await until(lambda: bool(first.revoking), "the owner is asked")
     going, let_go = first.revoking[0]
     async with asyncio.timeout(ANSWER_S_MAX):
-        assert await first.source.commit({one: Mark(2) for one in going}) is Committed.YES
+        marks = {first.assigned[one].token: Mark(2) for one in going}
+        assert await first.source.commit(marks) is Committed.YES
     first.lets_go = True
     let_go()
     await second.owns(PARTITIONS // 2)

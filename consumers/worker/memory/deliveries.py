@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import structlog
 
-from consumers.marks import Mark
 from consumers.worker.memory.pace import Call, Pace, at_once
 from consumers.worker.memory.transactions import append_output
-from consumers.worker.ports import Committed, Source, Transaction
+from consumers.worker.ports import Committed, Source, Transaction, marks_by_token
 from streams.memory import CallFailed, MemoryLog
-from streams.record import Partition
 
 _log = structlog.get_logger("agentlog.worker.commit")
 
@@ -31,10 +29,7 @@ class MemoryDeliveries:
             except CallFailed as error:
                 _log.warning("outputs_refused", error=str(error))
                 return Committed.NO
-        marks: dict[Partition, Mark] = {}
-        for _, positions in transaction.positions:
-            marks.update(positions)
-        return await self._source.commit(marks)
+        return await self._source.commit(marks_by_token(transaction))
 
     async def close(self) -> None:
         """Nothing is under way."""

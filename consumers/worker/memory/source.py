@@ -107,10 +107,10 @@ class MemorySource:
         self._held = sources
         self._wake.set()
 
-    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
-        """Commit the positions of what is ours, outside of any transaction."""
+    async def commit(self, marks: Mapping[int, Mark]) -> Committed:
+        """Commit the positions of what is ours under these tokens, outside of any transaction."""
         await self._pace(Call.COMMIT_POSITIONS)
-        ours = {one: mark for one, mark in marks.items() if one in self._owned}
+        ours = {one: marks[at.token] for one, at in self._owned.items() if at.token in marks}
         try:
             if ours:
                 metadata = GroupMetadata(self._group, self.member_id, self._epoch)

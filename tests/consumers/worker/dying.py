@@ -18,7 +18,6 @@ from consumers.worker import transactions
 from consumers.worker.ports import Committed
 from consumers.worker.source import KafkaSource
 from streams.envelope import Envelope
-from streams.record import Partition
 
 ASSIGN: Final = "agentlog.task.AssignTask"
 BEGUN: Final = "DYING_BEGUN"
@@ -65,7 +64,7 @@ def positions_kill() -> None:
     """Outputs are on the log, positions are about to be: that is the end, in either delivery."""
     commit = KafkaSource.commit
 
-    async def dies(source: KafkaSource, marks: Mapping[Partition, Mark]) -> Committed:
+    async def dies(source: KafkaSource, marks: Mapping[int, Mark]) -> Committed:
         if any(mark.position for mark in marks.values()):
             die()
         return await commit(source, marks)

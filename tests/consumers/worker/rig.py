@@ -45,7 +45,7 @@ class ToldSource:
     def hold(self, sources: frozenset[Partition]) -> None:
         self.holds.append(sources)
 
-    async def commit(self, marks: Mapping[Partition, Mark]) -> Committed:
+    async def commit(self, marks: Mapping[int, Mark]) -> Committed:
         raise AssertionError(f"these commit in transactions: {marks}")
 
     async def stop(self) -> None:
