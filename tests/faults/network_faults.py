@@ -13,7 +13,7 @@ from tests.faults import frames
 from tests.faults.frames import TransactionRequest
 from tests.faults.namespaces import network_namespace, network_of
 from tests.faults.proxy import Proxy
-from tests.faults.stage import HAPPEN_S_MAX, DidNotHappen, Setting, Stage
+from tests.faults.stage import HAPPEN_S_MAX, DidNotHappen, During, Setting, Stage
 
 APART_S: Final = 10.0
 """How long a partition goes on after the group has given the worker's partitions away."""
@@ -76,47 +76,56 @@ async def in_namespace(stage: Stage) -> AsyncIterator[None]:
 SETTINGS: Final[dict[str, Setting]] = {"proxy": behind_proxy, "namespace": in_namespace}
 
 
-async def partition(stage: Stage) -> None:
+def partition(apart_s: float) -> During:
     """Cut one worker off until the group has given its partitions away and worked on; mend it."""
-    line = _wire(stage).line
-    victim = stage.fleet.processes[0]
-    before = await asyncio.to_thread(stage.members)
-    stage.strikes()
-    await line(False)
-    try:
-        gone_s = await stage.until(lambda: stage.members() < before, "the worker is no member")
-        await asyncio.sleep(APART_S)
-    finally:
-        await line(True)
-    back_s = await stage.until(lambda: stage.members() >= before, "the worker is back")
-    stage.notes["cut"] = (
-        f"for {gone_s + APART_S:.0f} s; not a member after {gone_s:.1f} s, a member again "
-        f"{back_s:.1f} s after the line was mended, "
-        + ("the same process" if victim.exit_code is None else "another process")
-    )
 
-
-async def hold_end_txn(stage: Stage) -> None:
-    """H1: hold a commit until its producer's process is inside its next transaction."""
-    proxy = _wire(stage).proxy
-    stage.strikes()
-    for turn in range(1, HOLDS + 1):
-        begun = asyncio.Event()
-        held = proxy.hold(lambda found: found.commits is True)
-        await _happens(held.caught, "a commit passes the proxy")
-        assert held.request is not None
-        proxy.on_transaction = _Next(held.request, begun)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await _happens(begun, "the same worker begins its next transaction")
-        held_s = loop.time() - began
-        answer = frames.end_txn_error(await held.release())
-        name = KafkaError(answer).name() if answer else "NO_ERROR"
-        stage.notes[f"held {turn}"] = (
-            f"EndTxn(commit) of producer {held.request.producer_id} epoch {held.request.epoch} for "
-            f"{held_s:.1f} s, into the next transaction, of epoch {proxy.on_transaction.epoch}; "
-            f"the broker said {name}"
+    async def during(stage: Stage) -> None:
+        line = _wire(stage).line
+        victim = stage.fleet.processes[0]
+        before = await asyncio.to_thread(stage.members)
+        stage.strikes()
+        await line(False)
+        try:
+            gone_s = await stage.until(lambda: stage.members() < before, "the worker is no member")
+            await asyncio.sleep(apart_s)
+        finally:
+            await line(True)
+        back_s = await stage.until(lambda: stage.members() >= before, "the worker is back")
+        stage.notes["cut"] = (
+            f"for {gone_s + apart_s:.0f} s; not a member after {gone_s:.1f} s, a member again "
+            f"{back_s:.1f} s after the line was mended, "
+            + ("the same process" if victim.exit_code is None else "another process")
         )
+
+    return during
+
+
+def hold_end_txns(holds: int) -> During:
+    """H1: hold a commit until its producer's process is inside its next transaction."""
+
+    async def during(stage: Stage) -> None:
+        proxy = _wire(stage).proxy
+        stage.strikes()
+        for turn in range(1, holds + 1):
+            begun = asyncio.Event()
+            held = proxy.hold(lambda found: found.commits is True)
+            await _happens(held.caught, "a commit passes the proxy")
+            assert held.request is not None
+            proxy.on_transaction = _Next(held.request, begun)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await _happens(begun, "the same worker begins its next transaction")
+            held_s = loop.time() - began
+            answer = frames.end_txn_error(await held.release())
+            name = KafkaError(answer).name() if answer else "NO_ERROR"
+            request, epoch = held.request, proxy.on_transaction.epoch
+            stage.notes[f"held {turn}"] = (
+                f"EndTxn(commit) of producer {request.producer_id} epoch {request.epoch} for "
+                f"{held_s:.1f} s, into the next transaction, of epoch {epoch}; "
+                f"the broker said {name}"
+            )
+
+    return during
 
 
 class _Next:

@@ -67,7 +67,7 @@ FAULTS: Final = {
         Fault(
             name="rebalance_storm",
             what="a worker joins and another leaves every second",
-            during=worker_faults.storm,
+            during=worker_faults.storms(worker_faults.STORM_S),
             pace_s=PACE_S,
         ),
         Fault(
@@ -102,26 +102,26 @@ FAULTS: Final = {
         Fault(
             name="producer_killed",
             what=f"a producer killed inside its transaction, {log_faults.GHOSTS} times",
-            during=log_faults.kill_in_transaction,
+            during=log_faults.kill_in_transactions(log_faults.GHOSTS),
             pace_s=PACE_S,
         ),
         Fault(
             name="end_txn_held",
             what=f"an EndTxn held past the next transaction (H1), {network_faults.HOLDS} times",
-            during=network_faults.hold_end_txn,
+            during=network_faults.hold_end_txns(network_faults.HOLDS),
             setting=network_faults.behind_proxy,
         ),
         Fault(
             name="partition_by_proxy",
             what="a worker cut off: nothing passes, nothing is closed",
-            during=network_faults.partition,
+            during=network_faults.partition(network_faults.APART_S),
             pace_s=PACE_S,
             setting=network_faults.behind_proxy,
         ),
         Fault(
             name="partition_by_namespace",
             what="a worker cut off by the kernel, in a network namespace of its own",
-            during=network_faults.partition,
+            during=network_faults.partition(network_faults.APART_S),
             pace_s=PACE_S,
             setting=network_faults.in_namespace,
         ),

@@ -72,29 +72,34 @@ def _back(stage: Stage, victim: Process, members: int) -> bool:
     return victim.exit_code is not None or stage.members() >= members
 
 
-async def storm(stage: Stage) -> None:
-    """Every second a worker joins and another leaves."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.faults.churn", "--for", str(STORM_S)),
-        *("--every", str(JOIN_EVERY_S), "--life", str(MEMBER_LIFE_S)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=(stage.folder / "churn.log").open("ab"),
-        env={
-            **os.environ,
-            "AGENTLOG_BOOTSTRAP_SERVERS": stage.cluster.servers,
-            "AGENTLOG_NAMESPACE": stage.namespace.name,
-            FOLDER: str(stage.folder),
-        },
-    )
-    out, _ = await process.communicate()
-    if process.returncode != 0:
-        raise DidNotHappen(f"the storm ended with exit code {process.returncode}: see churn.log")
-    found = msgspec.json.decode(out, type=Storm)
-    stage.failures += found.failures
-    stage.notes["storm"] = (
-        f"{found.joined} workers joined and left, one every {JOIN_EVERY_S:g} s, "
-        f"{len(found.failures)} of them with an error"
-    )
+def storms(seconds: float) -> During:
+    """For so long, every second a worker joins and another leaves."""
+
+    async def during(stage: Stage) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.faults.churn", "--for", str(seconds)),
+            *("--every", str(JOIN_EVERY_S), "--life", str(MEMBER_LIFE_S)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=(stage.folder / "churn.log").open("ab"),
+            env={
+                **os.environ,
+                "AGENTLOG_BOOTSTRAP_SERVERS": stage.cluster.servers,
+                "AGENTLOG_NAMESPACE": stage.namespace.name,
+                FOLDER: str(stage.folder),
+            },
+        )
+        out, _ = await process.communicate()
+        if process.returncode != 0:
+            code = process.returncode
+            raise DidNotHappen(f"the storm ended with exit code {code}: see churn.log")
+        found = msgspec.json.decode(out, type=Storm)
+        stage.failures += found.failures
+        stage.notes["storm"] = (
+            f"{found.joined} workers joined and left, one every {JOIN_EVERY_S:g} s, "
+            f"{len(found.failures)} of them with an error"
+        )
+
+    return during
 
 
 def deaf_records(records: int) -> dict[int, str]:
