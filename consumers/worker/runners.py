@@ -136,7 +136,13 @@ class Runners:
         current_run.set(cell)
         clean = contextvars.copy_context()
         while delivery is not None or (delivery := self._next()) is not None:
-            await self._run(runner, delivery, cell)
+            try:
+                await self._run(runner, delivery, cell)
+            except BaseException:
+                # Not heard of by the core yet, and whoever drains waits for it.
+                self._core.finished(delivery, None)
+                self.progress.set()
+                raise
             delivery = cell.ctx = None
             self.progress.set()
             if contextvars.copy_context() != clean:
@@ -162,7 +168,7 @@ class Runners:
     # --- one record --------------------------------------------------------------------------
 
     async def _run(self, runner: asyncio.Task[None], delivery: Delivery, cell: RunCell) -> None:
-        """One attempt. The core hears how it ended, whatever happens."""
+        """One attempt. The core hears how it ended; or this raises, and it has not yet."""
         if not delivery.assignment.live:  # lost since it was taken: nobody may interrupt it later
             self._core.finished(delivery, None)
             return
@@ -185,7 +191,6 @@ class Runners:
             )
         except asyncio.CancelledError:
             if delivery.interrupted is None:  # not by us: everything ends
-                self._core.finished(delivery, None)
                 raise
             runner.uncancel()
             self._interrupted(delivery, opened)

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from consumers.app import App
 from consumers.context import Context
 from consumers.journal import Ending, Outcome, PartitionCommit, Settled, journal_envelopes
+from consumers.marks import Mark
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
+from consumers.worker.assignment import Delivery
+from consumers.worker.endings import Endings
 from consumers.worker.ports import Assigned, Committed, Transaction
 from streams.dead_letters import dead_letter_headers
 from streams.envelope import Kind
@@ -126,6 +129,43 @@ async def test_a_cancel_between_attempts_keeps_what_others_had_done_well() -> No
         assert rig.outcomes() == {task.id: "skipped: cancelled"}
         assert len(rig.records("events")) == 1
     assert ran == [0]
+
+
+class Unheard(BaseException):
+    """What no handler may raise."""
+
+
+@pytest.mark.parametrize("who", ["a handler", "we"])
+async def test_a_runner_that_fails_holds_up_no_drain(
+    monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """The worker ends at once with what ended it, and its record runs again elsewhere."""
+    app = App("fleet", topics=("tasks",), commit_linger_ms=0, drain_s_max=60)
+
+    @app.on(ASSIGN)
+    async def on_assign_task(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        await asyncio.sleep(0)
+        if ctx.record.position == 1 and who == "a handler":
+            raise Unheard
+
+    if who == "we":
+        handled = Endings.handled
+
+        def raises(self: Endings, delivery: Delivery, *rest: Any) -> Any:
+            if delivery.record.position == 1:
+                raise Unheard
+            return handled(self, delivery, *rest)
+
+        monkeypatch.setattr(Endings, "handled", raises)
+    rig = Rig(app)
+    await asyncio.sleep(0)
+    rig.assign()
+    rig.deliver(*(record(n, assign_task(n, f"k{n}"), key=b"%d" % n) for n in range(3)))
+    async with asyncio.timeout(30):  # half of what a drain may take
+        with pytest.raises(Unheard):
+            await rig.task
+    assert rig.mark == Mark(1, ((2, 3),), clean=True)
+    assert (rig.core.lanes.running, rig.loop.stubborn) == (0, 0)
 
 
 def dead(
