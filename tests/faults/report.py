@@ -18,6 +18,7 @@ _COLUMNS: Final = (
     *CHECKERS,
     "audit",
     "re-run",
+    "late s",
     "recover s",
     "stall s",
     "before/s",
@@ -62,13 +63,14 @@ def _cells(row: Row) -> list[str]:
     told = row.figures
     figures = (
         [
+            _seconds(told.late_s),
             _seconds(told.recover_s),
             _seconds(told.stall_s),
             f"{told.rate_before:,.0f}",
             f"{told.rate_during:,.0f}",
         ]
         if told
-        else [""] * 4
+        else [""] * 5
     )
     return [
         row.name,

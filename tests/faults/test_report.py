@@ -26,7 +26,7 @@ def row(status: str, **counts: int) -> Row:
         audit_clean=True,
         handler_starts=200_010,
         rerun=10,
-        figures=Figures(7.5, 6.25, 4, 0.0, 8000.0, 2000.0, 9000.0),
+        figures=Figures(6.5, 7.5, 6.25, 4, 0.0, 8000.0, 2000.0, 9000.0),
         fault_s=12.0,
         run_s=60.0,
         notes={"killed": "3 of 5 processes"},

@@ -63,7 +63,7 @@ def test_it_has_recovered_when_nothing_is_late_any_more() -> None:
         commit(6000, 50, 60),
     ]
     found = figures(commits, arriving(60), began_ms=1500, ended_ms=3000)
-    assert (found.recover_s, found.late_before) == (3.5, 0.0)
+    assert (found.late_s, found.recover_s, found.late_before) == (2.0, 3.5, 0.0)
     assert figures(commits, arriving(60), began_ms=5500, ended_ms=5600).recover_s is None
 
 
@@ -71,4 +71,16 @@ def test_of_a_backlog_nobody_can_say_when_it_recovered() -> None:
     """All of it is late, and partitions wait for their turn."""
     commits = [commit(1000, 0, 10), commit(5000, 10, 60)]
     found = figures(commits, arriving(60), began_ms=1500, ended_ms=3000, backlog=True)
-    assert (found.recover_s, found.stall_s) == (None, None)
+    assert (found.late_s, found.recover_s, found.stall_s) == (None, None, None)
+
+
+def test_what_is_late_twice_over_counts_once_and_calm_between_counts_not() -> None:
+    """The last time of it is when the group has recovered."""
+    commits = [
+        commit(1000, 0, 10),
+        commit(5000, 10, 50),  # late from 3000 to 5000
+        commit(6000, 50, 60),
+        commit(10_000, 60, 100),  # late from 8000 to 10000
+    ]
+    found = figures(commits, arriving(100), began_ms=1500, ended_ms=3000)
+    assert (found.late_s, found.recover_s) == (4.0, 8.5)

@@ -1,10 +1,10 @@
 """Time, from the log's own clock: how fast it went, when nothing went on, when it was over it.
 
 A partition *stalls* while it holds a record that is not finished and no commit finishes any, for
-longer than `STALL_S`. A record is *late* if it was committed more than `LATE_S` after it was
-appended; the group has recovered when none is late any more. Both say something only of a load that
-comes at a pace well below what the workers can do: in a backlog every record is late, and
-partitions wait for their turn.
+longer than `STALL_S`. A record is *late* from `LATE_S` after it was appended until it is committed;
+the group has recovered when none is late any more. Both say something only of a load that comes at
+a pace well below what the workers can do: in a backlog every record is late, and partitions wait
+for their turn.
 
 Times are append times of journal records, in epoch milliseconds: they are there afterwards,
 whatever was broken when they were written.
@@ -44,9 +44,12 @@ class Stall(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True):
     """What a fault did to the pace. Rates are records finished per second, over both hops."""
 
-    recover_s: float | None
-    """From the fault's beginning until nothing was late any more; 0 if nothing was. None if that
+    late_s: float | None
+    """For how long, from the fault's beginning on, at least one record was late. None if that
     cannot be said: a backlog, or a machine that is too busy."""
+    recover_s: float | None
+    """From the fault's beginning until the last time that nothing was late any more; 0 if nothing
+    was. None as above."""
     stall_s: float | None
     """The longest stall that the fault saw or that followed, counted from its beginning. None for
     a backlog."""
@@ -99,9 +102,11 @@ def figures(
     ]
     first_ms = min((commit.at_ms for commit in commits), default=began_ms)
     last_ms = max((commit.at_ms for commit in commits), default=ended_ms)
-    late_before, late_until_ms = _lateness(commits, appended_ms, began_ms)
+    late_before, late = _lateness(commits, appended_ms, began_ms)
     unsaid = backlog or late_before > LATE_SHARE_MAX
+    late_until_ms = max((to_ms for _, to_ms in late), default=began_ms)
     return Figures(
+        late_s=None if unsaid else _covered_ms(late) / 1000,
         recover_s=None if unsaid else (late_until_ms - began_ms) / 1000,
         stall_s=None if backlog else max((stall.seconds for stall in hit), default=0.0),
         stalled_partitions=len({stall.source for stall in hit}),
@@ -116,24 +121,33 @@ def _lateness(
     commits: Iterable[Commit],
     appended_ms: Mapping[Partition, Sequence[tuple[int, int]]],
     began_ms: int,
-) -> tuple[float, int]:
-    """The share of late records before `began_ms`, and when the last late one was committed; that
-    is `began_ms` if none was after it.
+) -> tuple[float, list[tuple[int, int]]]:
+    """The share of late records before `began_ms`; and from when to when others were late after
+    it, those of a commit as one.
     """
     appended = {source: dict(arrivals) for source, arrivals in appended_ms.items()}
     before = late_before = 0
-    until_ms = began_ms
+    late = []
     for commit in commits:
         known = appended.get(commit.source, {})
-        positions = [position for _, run in commit.finished for position in run]
-        limit_ms = commit.at_ms - LATE_S * 1000
-        late = sum(known[position] < limit_ms for position in positions)
+        due_ms = [
+            known[position] + int(LATE_S * 1000) for _, run in commit.finished for position in run
+        ]
         if commit.at_ms < began_ms:
-            before += len(positions)
-            late_before += late
-        elif late:
-            until_ms = max(until_ms, commit.at_ms)
-    return late_before / before if before else 0.0, until_ms
+            before += len(due_ms)
+            late_before += sum(due < commit.at_ms for due in due_ms)
+        elif due_ms and min(due_ms) < commit.at_ms:
+            late.append((max(began_ms, min(due_ms)), commit.at_ms))
+    return late_before / before if before else 0.0, late
+
+
+def _covered_ms(spans: Iterable[tuple[int, int]]) -> int:
+    """What all of them cover together."""
+    covered = last_ms = 0
+    for from_ms, to_ms in sorted(spans):
+        covered += max(0, to_ms - max(from_ms, last_ms))
+        last_ms = max(last_ms, to_ms)
+    return covered
 
 
 def _rate(commits: Iterable[Commit], from_ms: int, to_ms: int) -> float:
