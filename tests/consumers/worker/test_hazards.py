@@ -309,11 +309,13 @@ async def test_h09_while_nothing_can_be_committed_fetching_ends_at_the_bound(
 
     bench.send(assign_task(n, f"key-{n}") for n in range(200))
     async with bench.working(app) as task:
-        await until(lambda: bool(sources), "its partitions are paused", task=task)
-        await until(lambda: len(ran) == 20, "all that it may hold has run", task=task)
-        assert set(bench.positions("fleet").values()) == {0}
-        assert len(ran) == 20
-        gate.set()
+        try:
+            await until(lambda: bool(sources), "its partitions are paused", task=task)
+            await until(lambda: len(ran) == 20, "all that it may hold has run", task=task)
+            assert set(bench.positions("fleet").values()) == {0}
+            assert len(ran) == 20
+        finally:
+            gate.set()
         await until(lambda: bench.caught_up("fleet"), "committed", task=task)
     assert sorted(ran) == sorted(f"t{n}" for n in range(200))
 
