@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from consumers.marks import Mark
 from consumers.worker.ports import Committed
@@ -79,6 +86,36 @@ def _ask(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPart
             position, _ = consumer.get_watermark_offsets(found, timeout=ASK_S_MAX, cached=False)
         starts.append(TopicPartition(found.topic, found.partition, position, metadata))
     return starts
+
+
+def warn_of_removed(consumer: Consumer, starts: Sequence[TopicPartition]) -> None:
+    """Say what retention has removed before the group got to it: nobody of it will run that.
+
+    One question for all; without an answer nothing is said.
+    """
+    if not starts:
+        return
+    # The timestamp that stands for the beginning (KIP-79).
+    asked = [TopicPartition(one.topic, one.partition, OFFSET_BEGINNING) for one in starts]
+    try:
+        found = consumer.offsets_for_times(asked, timeout=ASK_S_MAX)
+    except KafkaException as error:
+        _log.warning("beginnings_unknown", error=str(error))
+        return
+    begins = {(one.topic, one.partition): one.offset for one in found if one.error is None}
+    for one in starts:
+        begin = begins.get((one.topic, one.partition), 0)
+        mark = Mark.decode(one.offset, one.metadata or "")
+        finished = sum(max(0, min(stop, begin) - start) for start, stop in mark.finished)
+        count = begin - one.offset - finished
+        if count > 0:
+            _log.warning(
+                "positions_removed",
+                topic=one.topic,
+                partition=one.partition,
+                count=count,
+                **{"from": one.offset, "to": begin},
+            )
 
 
 def commit_positions(consumer: Consumer, marks: Mapping[Partition, Mark]) -> Committed:

@@ -36,7 +36,7 @@ from consumers.marks import Mark
 from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker.assignment import record_size
 from consumers.worker.ports import Assigned, Committed, SourceListener
-from consumers.worker.positions import commit_positions, committed_positions
+from consumers.worker.positions import commit_positions, committed_positions, warn_of_removed
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
@@ -281,6 +281,7 @@ class KafkaSource:
         for start in starts:
             self._metadata[Partition(start.topic, start.partition)] = metadata
         self._tell_assigned(starts)
+        warn_of_removed(consumer, starts)
 
     def _first_read(self, start: TopicPartition) -> TopicPartition:
         # Below the beginning the client goes to the beginning (auto.offset.reset).

@@ -1,92 +1,80 @@
-"""The source on real Kafka: partitions take turns, and who leaves takes nothing up."""
+"""The Kafka source: what its contract does not ask for."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
 
-from consumers.window import Window
-from consumers.worker.source import CONFIG, KafkaSource
-from streams.kafka.configs import ADMIN, SILENT
-from streams.topics import TASKS, TOPICS
-from tests.consumers.worker.harness import Bench, until
-from tests.faults.load import Load, publish
-from tests.faults.stage import CODEC
-
-RECORDS = 40_000
-SHARE = 5
-"""Of a backlog, the part in which every partition must have had its turn."""
+from consumers.app import App
+from consumers.context import Context
+from streams.record import Partition
+from streams.topics import TASKS
+from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
 
 
-class Busy(KafkaSource):
-    """A source whose thread is so late that it never polls."""
-
-    def _step(self) -> None:
-        self._stopping.wait()
-
-
-class Listener:
-    """Hears what a source tells."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *values: self._hear(name, values)
-
-    def _hear(self, name: str, values: Sequence[Any]) -> None:
-        self.told.append(name)
-        if name == "on_revoking":
-            values[1]()
+@pytest.fixture
+def bench(kafka: str, namespace: str) -> Bench:
+    """A namespace with its topics."""
+    return Bench(kafka, namespace)
 
 
-async def test_what_is_assigned_to_a_source_that_leaves_does_not_hold_it_up(
-    kafka: str, namespace: str
-) -> None:
-    """The client hands it over while it closes, and then names no committed position any more."""
-    bench = Bench(kafka, namespace)
-    group, listener = bench.namespace.group("g"), Listener()
-    source = Busy(
-        kafka, group, [bench.namespace.topic(TASKS)], Window(100, 64 * 1024 * 1024), revoke_s_max=5
-    )
-    admin = AdminClient({**ADMIN, "bootstrap.servers": kafka}, logger=SILENT)
+async def test_what_retention_removed_before_it_was_read_is_said(bench: Bench) -> None:
+    """Which positions of which partition, and how many of them had not been finished; once."""
+    app = App("fleet", topics=(TASKS,), drain_s_max=0.1)
+    ran: list[str] = []
 
-    def assigned() -> bool:
-        try:
-            found = admin.describe_consumer_groups([group])[group].result(10)
-        except KafkaException:  # nobody has joined it yet
-            return False
-        return any(member.assignment.topic_partitions for member in found.members)
+    @app.on(ASSIGN)
+    async def on_assign_task(_ctx: Context, payload: Mapping[str, Any]) -> None:
+        if payload["task"]["id"] in {"t1", "t2"} and len(ran) < 3:
+            raise OSError("not now")
+        ran.append(payload["task"]["id"])
 
-    source.start(listener)
-    await until(assigned, "the group gives it partitions")
-    began = time.monotonic()
-    await source.stop()
-    assert time.monotonic() - began < 5
-    await asyncio.sleep(0)
-    assert "on_source_failed" not in listener.told
-    assert "on_assigned" not in listener.told
+    topic = bench.namespace.topic(TASKS)
+
+    def append(start: int, stop: int) -> None:
+        with bench.raw_producer() as producer:
+            for n in range(start, stop):
+                value = CODEC.encode(assign_task(n, f"k{n}"))
+                producer.produce(topic, value, f"k{n}".encode(), partition=3)
+
+    append(0, 4)
+    source = Partition(topic, 3)
+    async with bench.working(app) as task:
+        await until(lambda: finished_beyond(bench, source), "t3", task=task)
+    mark = bench.marks("fleet")[source]
+    assert (mark.position, mark.finished) == (1, ((3, 4),))
+    append(4, 10)
+    remove_below(bench.servers, source, 7)
+    with capture_logs() as logs:
+        async with bench.working(app) as task:
+            await until(lambda: bench.caught_up("fleet"), "committed", task=task)
+    assert [one for one in logs if one["event"] == "positions_removed"] == [
+        {
+            "event": "positions_removed",
+            "log_level": "warning",
+            "topic": topic,
+            "partition": 3,
+            "from": 1,
+            "to": 7,
+            "count": 5,
+        }
+    ]
+    assert ran == ["t0", "t3", "t7", "t8", "t9"]
 
 
-def test_the_partitions_of_a_backlog_take_turns(kafka: str, namespace: str) -> None:
-    """None is read to its end while another one waits."""
-    bench = Bench(kafka, namespace)
-    publish(kafka, bench.namespace, CODEC, Load(RECORDS))
-    topic, count = bench.namespace.topic(TASKS), TOPICS[TASKS].partitions
-    settings = {**CONFIG, "bootstrap.servers": kafka, "group.id": bench.namespace.group("g")}
-    consumer = Consumer(settings, logger=SILENT)
-    try:
-        consumer.assign([TopicPartition(topic, index, 0) for index in range(count)])
-        read: list[int | None] = []
-        deadline = time.monotonic() + 60
-        while len(read) < RECORDS and time.monotonic() < deadline:
-            read += [message.partition() for message in consumer.consume(500, 1)]
-    finally:
-        consumer.close()
-    assert len(read) == RECORDS
-    assert len(set(read[: RECORDS // SHARE])) == count
+def finished_beyond(bench: Bench, source: Partition) -> bool:
+    """Whether something is committed beyond the position."""
+    mark = bench.marks("fleet").get(source)
+    return mark is not None and mark.position > 0 and mark.finished != ()
+
+
+def remove_below(servers: str, source: Partition, position: int) -> None:
+    """As retention does."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    for future in admin.delete_records([TopicPartition(*source, position)]).values():
+        future.result()
