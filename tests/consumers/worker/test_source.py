@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
 from consumers.app import App
 from consumers.context import Context
+from consumers.worker import source as source_module
 from streams.record import Partition
 from streams.topics import TASKS
 from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
+from tests.contracts.members import KafkaBench, join
 
 
 @pytest.fixture
@@ -78,3 +80,38 @@ def remove_below(servers: str, source: Partition, position: int) -> None:
     admin = AdminClient({"bootstrap.servers": servers})
     for future in admin.delete_records([TopicPartition(*source, position)]).values():
         future.result()
+
+
+async def test_what_was_taken_before_a_partition_came_back_is_read_again(
+    kafka: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance within `consume`: part of the batch is the old assignment's, part the new one's.
+
+    Handed over under the old token all of it would be dropped, and the consumer is past it.
+    """
+    bench = KafkaBench(kafka, namespace)
+    source = Partition(bench.topic, 0)
+    returns: list[list[TopicPartition]] = []
+
+    class Rebalancing(Consumer):
+        def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Any]:
+            if returns:
+                return super().consume(num_messages, timeout)
+            returns.append(self.assignment())
+            kafka_source._on_revoke(self, returns[0])
+            kafka_source._on_assign(self, returns[0])
+            return super().consume(2, 30)
+
+    monkeypatch.setattr(source_module, "Consumer", Rebalancing)
+    bench.append(source, *(b"%d" % n for n in range(10)))
+    member = join(bench)
+    kafka_source: Any = member.source
+    try:
+        await until(lambda: bool(returns) and source in member.assigned, "it came back")
+        await until(lambda: len(member.of(source)) == 10, "all of it")
+        assert [one.position for one in member.of(source)] == list(range(10))
+        current = member.assigned[source].token
+        assert {token for token, found in member.records.items() if found} == {current}
+    finally:
+        await member.stop()
+        bench.close()
