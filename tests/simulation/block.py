@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation.run import replay_command, run_seed
+from tests.simulation.run import Result, replay_command, run_seed
 
 CHUNK: Final = 25
 """Seeds that a process is given at once."""
@@ -22,20 +22,32 @@ class Report(msgspec.Struct, frozen=True):
     seeds: int
     failures: tuple[str, ...]
     """In words, each with the command that replays it."""
+    seen: frozenset[str] = frozenset()
+    """What happened in them: kinds of trouble, and of endings."""
 
 
 def run_chunk(first: int, count: int) -> Report:
     """Run these seeds, one after the other."""
-    failures = []
+    failures, seen = [], set[str]()
     for seed in range(first, first + count):
         try:
             result = run_seed(seed)
         except Exception:  # noqa: BLE001 - a seed that breaks the simulation is a failure as well
             failures.append(f"seed {seed}: {traceback.format_exc()}\n{replay_command(seed)}")
             continue
+        seen |= _seen(result)
         if result.findings:
             failures.append(str(result))
-    return Report(count, tuple(failures))
+    return Report(count, tuple(failures), frozenset(seen))
+
+
+def _seen(result: Result) -> set[str]:
+    lines = result.trace.lines
+    seen = {what for _, what, _ in lines}
+    seen |= {f"log {about[0]}" for _, what, about in lines if what == "log"}
+    for one in result.history.inputs if result.history is not None else ():
+        seen |= {f"{ended.outcome} {ended.reason}" for ended in one.endings}
+    return seen
 
 
 def make_pool(jobs: int) -> ProcessPoolExecutor:
