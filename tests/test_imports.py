@@ -202,7 +202,11 @@ async def test_packed_files_and_stdin_are_read_alike(
     assert len(packed.envelopes) == 3
 
 
-@pytest.mark.parametrize("content", [None, b"not gzip", gzip.compress(b"{}\n" * 9000)[:-20]])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"not gzip", gzip.compress(b"{}\n" * 9000)[:-20]],
+    ids=["absent", "no gzip", "cut off"],
+)
 async def test_a_file_that_cannot_be_read_says_so(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "f.jsonl.gz"
     if content is not None:
