@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from consumers.journal.outcomes import Output
+from consumers.worker import deliveries as deliveries_module
 from consumers.worker import transactions as module
+from consumers.worker.deliveries import KafkaDeliveries
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.transactions import KafkaTransactions
 from consumers.worker.watchdog import WATCHDOG_EXIT, Watchdog
 from tests.consumers.worker.harness import until
+from tests.consumers.worker.rig import ToldSource
 
 
 class Producer:
@@ -101,6 +105,26 @@ async def test_a_thread_that_does_not_end_is_not_waited_for_for_ever(
     async with asyncio.timeout(10):
         await transactions.close()
     assert "commit_thread_left_behind" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("producer", ["flush"], indirect=True)
+async def test_h06_at_least_once_a_flush_that_hangs_ends_the_process_too(
+    monkeypatch: pytest.MonkeyPatch, producer: Producer, bites: list[int]
+) -> None:
+    """Though the event loop is blocked; nothing is said to be committed."""
+    monkeypatch.setattr(deliveries_module, "WATCHDOG_S", 0.5)
+    monkeypatch.setattr(deliveries_module, "Producer", lambda *_values, **_named: producer)
+    deliveries = KafkaDeliveries("nowhere:1", ToldSource(), give_up=bites.append)
+    commit = asyncio.create_task(deliveries.commit(Transaction([Output("t", b"k", b"v", [])], [])))
+    await asyncio.sleep(0)
+    deadline = time.monotonic() + 10
+    while not bites and time.monotonic() < deadline:
+        time.sleep(0.01)  # noqa: ASYNC251 - the blocking handler itself
+    assert bites == [WATCHDOG_EXIT]
+    assert not commit.done()
+    commit.cancel()
+    producer.go_on.set()
+    await deliveries.close()
 
 
 async def test_steps_that_end_and_rests_are_never_too_long(bites: list[int]) -> None:
