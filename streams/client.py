@@ -235,6 +235,7 @@ class Client:
             yield asked
         finally:
             del self._waiting[correlation_id]
+            self.ignored += asked.unread  # they came with the answer that settled it
             self._cancel_unless_settled(asked)
 
     def _admit(self, request: Envelope) -> None:

@@ -39,6 +39,11 @@ class Mailbox:
         self._failure: AgentlogError | None = None
         self._news: asyncio.Future[None] | None = None
 
+    @property
+    def unread(self) -> int:
+        """Envelopes that came and were not taken."""
+        return len(self._unread)
+
     def put(self, envelope: Envelope, size: int) -> None:
         """An envelope of this many bytes has come."""
         if self._failure is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consumers.testing import MemoryStage
 from streams.answers import (
     Failure,
     answered,
@@ -150,6 +151,18 @@ async def test_s3_12_unknown_and_repeated_answers_are_ignored(place: Place) -> N
     async with place.client() as client, place.agent(twice):
         assert (await client.request("weather-1", CITY)).data == 1
         await until(lambda: client.ignored == 3, "the others came")
+
+
+async def test_s3_12_a_repetition_that_comes_with_the_answer_is_counted_too() -> None:
+    """Both are there before whoever asked gets to look."""
+    async with MemoryStage() as stage, stage.client() as client:
+        asking = asyncio.create_task(client.request("weather-1", CITY))
+        await until(lambda: len(stage.envelopes(INBOX)) == 1, "the request is there")
+        (request,) = stage.envelopes(INBOX)
+        for n in range(3):
+            client.on_reply(answered(request, n), 1)
+        assert (await asking).data == 0
+        assert client.ignored == 2
 
 
 async def test_s3_12_success_false_and_kind_error_raise(place: Place) -> None:
