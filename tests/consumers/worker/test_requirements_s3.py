@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from asyncio import Event
 from collections import defaultdict
@@ -289,6 +290,32 @@ async def test_s3_11_waits_double_and_the_fifth_failure_is_a_dead_letter_with_al
     assert document["context"]["app"] == "fleet"
     assert document["retry_count"] == 0
     assert bench.journal_exceptions() == [("dead_lettered", "TimeoutError")]
+
+
+async def test_s3_12_respond_says_success_data_and_which_request_it_was(bench: Bench) -> None:
+    """To the inbox that the request names, under its correlation id, or its id if it has none."""
+    app = App("fleet", topics=(INBOX,))
+
+    @app.on("agentlog.Json")
+    async def on_request(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        await ctx.respond({"celsius": [21, None]})
+
+    asked = assign_task(0, "c0", kind=Kind.REQUEST, type="agentlog.Json", reply_to="me-1").with_(
+        recipients=("weather-1",), payload={"json": "{}"}
+    )
+    bare = asked.with_(id=assign_task(1, "").id, correlation_id=None)
+    bench.send([asked, bare])
+    await work(bench, app)
+    answers = bench.envelopes(REPLIES)
+    assert {one.payload["request_id"]: one.correlation_id for one in answers} == {
+        asked.id: "c0",
+        bare.id: bare.id,
+    }
+    for one in answers:
+        assert (one.kind, one.type) == (Kind.RESPONSE, "agentlog.message.RequestAnswered")
+        assert (one.sender, one.recipients, one.reply_to) == ("weather-1", ("boss",), "me-1")
+        assert (one.payload["success"], one.payload["error"]) == (True, None)
+        assert json.loads(one.payload["data"]) == {"celsius": [21, None]}
 
 
 async def test_s3_19_kinds_that_the_enum_lacks_travel_and_a_broadcast_keeps_its_type(

@@ -104,18 +104,21 @@ async def test_s3_07_handlers_by_type_and_star_run_in_parallel(bench: Bench) -> 
     """All handlers of a type and of `*` run side by side, each with outputs of its own."""
     app = App("fleet", topics=(TASKS,))
     barrier = asyncio.Barrier(3)
+    given: list[tuple[str, str, str]] = []
 
     for name, type_name in (("one", ASSIGN), ("two", ASSIGN), ("every", "*")):
 
         @app.on(type_name, name=name)
-        async def handler(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        async def handler(ctx: Context, payload: Mapping[str, Any]) -> None:
+            given.append((payload["task"]["id"], ctx.envelope.id, ctx.envelope.sender))
             async with asyncio.timeout(10):
                 await barrier.wait()
             await ctx.publish(status(ctx.handler, "s"))
 
-    bench.send([assign_task(1, "k")])
+    bench.send([sent := assign_task(1, "k")])
     async with bench.working(app) as task:
         await until(lambda: bench.caught_up("fleet"), "committed", task=task)
+    assert given == [("t1", sent.id, "boss")] * 3, "the payload, and the message that it came in"
     outputs = bench.envelopes(EVENTS)
     assert [output.payload["current_tasks"][0] for output in outputs] == ["one", "two", "every"]
     assert len({output.id for output in outputs}) == 3
