@@ -12,17 +12,18 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.faults import log_faults, network_faults, worker_faults
+from tests.faults import network_faults, worker_faults
 from tests.faults.broker_faults import controller, killed, paused
 from tests.faults.cluster import Cluster
-from tests.faults.record_kinds import DEAD_LETTERS, FORGOTTEN, TWICE
+from tests.faults.record_kinds import FORGOTTEN, TWICE
 from tests.faults.roles import coordinator_partition, group_coordinator, java_hash
 from tests.faults.run import Row, run_fault
 from tests.faults.stage import During, Fault, Placement, Stage
 from tests.faults.table import FAULTS
 
-RECORDS: Final = 3_000
-PACE_S: Final = 5.0
+RECORDS: Final = 1_500
+PACE_S: Final = 10.0
+"""Six rows share two cores: what they are given must leave some."""
 KILLED_S: Final = 2.0
 PAUSED_S: Final = 5.0
 """Another node controls by then; what this one leads and coordinates stays with it (9 s)."""
@@ -56,10 +57,8 @@ BESIDE_BROKERS: Final = (
     shortened("kill_worker", worker_faults.kill_workers(1)),
     shortened("zombie", worker_faults.make_zombies([1.0])),
     shortened("rebalance_storm", worker_faults.storms(STORM_S)),
-    shortened("producer_killed", log_faults.kill_in_transactions(1)),
     shortened("end_txn_held", network_faults.hold_end_txns(1)),
     shortened("partition_by_proxy", network_faults.partition(2.0)),
-    FAULTS["bad_records"],
 )
 OF_BROKERS: Final = tuple(
     Fault(
@@ -95,11 +94,8 @@ def check_whole(row: Row) -> None:
     assert row.status == "passed", row
     assert not any(verdict.count for verdict in row.verdicts.values()), row
     assert row.records >= RECORDS, row
-    kinds = FAULTS[row.name].special(RECORDS).values() if row.name in FAULTS else ()
-    dead = sum(kind in DEAD_LETTERS for kind in kinds)
-    assert row.outcomes.get("dead_lettered", 0) == dead, row
-    assert row.outcomes["handled"] == 2 * (row.records - dead), row
-    assert row.handler_starts >= row.outcomes["handled"]
+    assert row.outcomes == {"handled": 2 * row.records}, row
+    assert row.handler_starts >= 2 * row.records
 
 
 @pytest.mark.parametrize("name", [fault.name for fault in BESIDE_BROKERS])
