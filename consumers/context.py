@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -26,6 +26,8 @@ from streams.requests import json_envelope
 EFFECT_BYTES_MAX: Final = 64 * 1024
 """The result of one effect as JSON, in bytes of UTF-8."""
 EFFECT_RECORDED: Final = "agentlog.effect.EffectRecorded"
+EFFECTS_MAX: Final = 100
+"""Effects that the handlers of one record run, in all of its attempts."""
 OUTPUTS_MAX: Final = 10_000
 """Records that one handler publishes because of one record; one more is refused."""
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -38,6 +40,15 @@ Effect = Callable[[str], Awaitable[Any] | Any]
 
 class TooManyOutputs(NonRetriable):
     """A handler published more because of one record than one transaction should hold."""
+
+
+class Effected(NamedTuple):
+    """An effect that has run."""
+
+    result: str
+    """The text of a JSON value."""
+    outputs: Sequence[Output]
+    """The record that says so."""
 
 
 class RunCell:
@@ -121,7 +132,7 @@ class Context:
         *,
         attempt: int = 1,
         last_failure: Failure | None = None,
-        effects: dict[str, str] | None = None,
+        effects: dict[str, Effected] | None = None,
     ) -> None:
         self.record = record
         """Where it came from: full topic name, partition, position, key, headers."""
@@ -215,39 +226,31 @@ class Context:
         """Run something that acts outside of the log, and keep what it returns (a JSON value).
 
         `do` gets the effect's own idempotency key, the same in every run. What it returned is
-        recorded with this record's outcome (`EffectRecorded`), for replays, if the handler ends
-        well; a later attempt in this process gets it without running `do` again. After a crash
-        before the commit it runs again, under the same key. A plain function runs on a thread.
+        recorded with this record's outcome, whichever that is (`EffectRecorded`): what was done
+        was done. A later attempt in this process gets it without running `do` again. After a
+        crash before the commit it runs again, under the same key. A plain function runs on a
+        thread.
 
-        Raises `NonRetriable` for a result that is no JSON or larger than `EFFECT_BYTES_MAX`.
+        Raises `NonRetriable` for a result that is no JSON or larger than `EFFECT_BYTES_MAX`, and
+        past `EFFECTS_MAX`.
         """
         self._check_running("runs an effect")
         key = f"{self.idempotency_key}:{name}"
-        text = self._effects.get(key)
-        if text is None:
+        found = self._effects.get(key)
+        if found is None:
+            if len(self._effects) >= EFFECTS_MAX:
+                raise NonRetriable(
+                    f"{self.handler} runs more than {EFFECTS_MAX} effects because of "
+                    f"{self.record}; publish a task for the rest"
+                )
             if inspect.iscoroutinefunction(do):
                 result = await do(key)
             else:
                 result = await asyncio.to_thread(do, key)
                 if inspect.isawaitable(result):
                     result = await result
-            text = self._effects[key] = _effect_text(name, result)
-        record = self.record
-        await self.publish(
-            Envelope(
-                type=EFFECT_RECORDED,
-                payload={
-                    "idempotency_key": key,
-                    "name": name,
-                    "handler": self._name,
-                    "topic": record.topic,
-                    "partition": record.partition,
-                    "position": record.position,
-                    "result": text,
-                },
-            )
-        )
-        return json.loads(text)
+            found = self._effects[key] = self._effected(key, name, _effect_text(name, result))
+        return json.loads(found.result)
 
     async def resubmit(self, note: str = "") -> None:
         """For a dead letter: send the original record back to where it came from, as it was.
@@ -329,6 +332,23 @@ class Context:
         self._output_bytes = size
         self._published += 1
         return stamped
+
+    def _effected(self, key: str, name: str, result: str) -> Effected:
+        record = self.record
+        envelope = Envelope(
+            type=EFFECT_RECORDED,
+            payload={
+                "idempotency_key": key,
+                "name": name,
+                "handler": self._name,
+                "topic": record.topic,
+                "partition": record.partition,
+                "position": record.position,
+                "result": result,
+            },
+        )
+        stamped = self._stamped(envelope, f"{self._name}:effect:{name}", 0)
+        return Effected(result, self._outbox.records(stamped))
 
     def _check_running(self, does: str) -> None:
         if self._ended:

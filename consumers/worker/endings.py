@@ -4,6 +4,7 @@
 - dead-lettered: the outputs of those handlers that ended well; the dead letter; an error, if it was
   a request, so that whoever asked need not wait for its timeout
 - expired, skipped: the outputs of those handlers that ended well in an earlier attempt
+- whichever it is: the effects that its handlers had outside of the log
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Endings:
     def handled(self, delivery: Delivery, opened: Opened, outputs: Outputs) -> list[Output]:
         """All handlers ended well."""
         envelope = opened.envelope
-        found = _in_order(opened, outputs)
+        found = [*_in_order(opened, outputs), *_effects(delivery)]
         if envelope.requires_ack and envelope.sender:
             found += _told(delivery, self._outbox.acknowledgement, delivery.record, envelope)
         return found
@@ -49,6 +50,7 @@ class Endings:
     def closed(self, delivery: Delivery, closed: Closed) -> list[Output]:
         """It ended before any handler ran, or before those ran again that had failed."""
         found = [output for outputs in (delivery.done or {}).values() for output in outputs]
+        found += _effects(delivery)
         if closed.ending.outcome is Outcome.DEAD_LETTERED:
             found += self._dead_letter(delivery, closed.ending, (), "")
             with contextlib.suppress(DecodeError):  # it may be dead for that very reason
@@ -67,7 +69,7 @@ class Endings:
     ) -> list[Output]:
         """There is no further attempt for some of its handlers; `failures[0]` says why."""
         envelope, names = opened.envelope, [one.handler for one in failures]
-        found = _in_order(opened, outputs)
+        found = [*_in_order(opened, outputs), *_effects(delivery)]
         found += self._dead_letter(delivery, ending, names, failures[0].stack)
         return found + self._answer(delivery, envelope, ending)
 
@@ -103,6 +105,12 @@ def _told(
     except EnvelopeError as error:
         _log.warning("sender_not_told", record=str(delivery.record), error=str(error))
         return []
+
+
+def _effects(delivery: Delivery) -> list[Output]:
+    """What was done was done, also by handlers that did not end well."""
+    effects = delivery.effects
+    return [output for one in effects.values() for output in one.outputs] if effects else []
 
 
 def _in_order(opened: Opened, outputs: Outputs) -> list[Output]:

@@ -33,6 +33,9 @@ from streams.envelope import Envelope
 from streams.errors import DecodeError, UnknownSchema
 from streams.schemas import StoredPayload
 
+TYPES_MAX: Final = 10_000
+"""Payload types whose handlers are remembered, and that are warned of: anybody may invent one."""
+
 _IMPORTED: Final = "import:"
 _NAMES: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 _log: Final = structlog.get_logger("agentlog.worker")
@@ -69,7 +72,6 @@ class Opening:
         self._cancelled = cancelled
         self._group = group.encode()
         self._names: dict[str, tuple[Sequence[Handler], Sequence[str]]] = {}
-        self._warned: set[str] = set()
 
     def open(self, delivery: Delivery) -> Opened | Closed:
         """What is to be done with a record. Raises if its schema cannot be asked for."""
@@ -128,9 +130,11 @@ class Opening:
         found = self._names.get(type_name)
         if found is None:
             handlers = self._app.handlers_for(type_name)
-            found = self._names[type_name] = handlers, tuple(one.name for one in handlers)
-            if not handlers and type_name not in self._warned:
-                self._warned.add(type_name)  # once per type; the journal has every record
+            found = handlers, tuple(one.name for one in handlers)
+            if len(self._names) >= TYPES_MAX:
+                return found
+            self._names[type_name] = found
+            if not handlers:  # once per type; the journal has every record
                 _log.warning("no_handler", type=type_name, app=self._app.name)
         return found
 

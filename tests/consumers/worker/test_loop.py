@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import Context
+from consumers.context import EFFECTS_MAX, Context
 from consumers.marks import Mark
 from consumers.retry import RetryPolicy
 from consumers.worker import loop as loop_module
@@ -627,6 +627,51 @@ async def test_an_effect_runs_once_for_all_attempts_and_is_recorded_once() -> No
         (keys[1], "plain", "null"),
     ]
     assert (recorded[0]["topic"], recorded[0]["position"]) == ("ns.tasks", 0)
+
+
+async def test_an_effect_is_recorded_whatever_becomes_of_its_record() -> None:
+    """Dead-lettered after attempts with different effects, or cancelled: what was done was done."""
+    app, gone = fleet(), assign_task(1, "other")
+
+    @app.on(ASSIGN)
+    async def on_assign_task(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        await ctx.effect(f"charge {ctx.attempt}", lambda _key: 1)
+        await ctx.publish(status("never", "s"))
+        if ctx.envelope.id == gone.id:
+            await asyncio.sleep(3600)
+        raise OSError("no disk") if ctx.attempt < 2 else NonRetriable("never")
+
+    async with rigged(app) as rig:
+        task = assign_task(0, "k")
+        rig.deliver(record(0, task), record(1, gone))
+        await until(lambda: rig.committed() == 1, "the dead letter is committed")
+        rig.loop.on_cancel(gone.id, "enough")
+        await until(lambda: rig.committed() == 2, "both are committed")
+        recorded = rig.envelopes("events")
+        assert rig.outcomes() == {
+            task.id: "dead_lettered: NonRetriable",
+            gone.id: "skipped: cancelled",
+        }
+    said = [(one.causation_id, one.payload["name"], one.payload["position"]) for one in recorded]
+    assert said == [(task.id, "charge 1", 0), (task.id, "charge 2", 0), (gone.id, "charge 1", 1)]
+    assert len({one.id for one in recorded}) == 3
+
+
+async def test_the_effects_of_a_record_are_bounded() -> None:
+    """Those that ran are recorded all the same."""
+    app, keys = fleet(), list[str]()
+
+    @app.on(ASSIGN)
+    async def on_assign_task(ctx: Context, _payload: Mapping[str, Any]) -> None:
+        for n in range(EFFECTS_MAX + 1):
+            await ctx.effect(str(n), keys.append)
+
+    async with rigged(app) as rig:
+        task = assign_task(0, "k")
+        rig.deliver(record(0, task))
+        await until(lambda: rig.committed() == 1, "committed")
+        assert rig.outcomes() == {task.id: "dead_lettered: NonRetriable"}
+        assert len(rig.envelopes("events")) == len(keys) == EFFECTS_MAX
 
 
 @pytest.mark.parametrize("result", ["x" * 64 * 1024, object(), float("nan"), "\ud800"])

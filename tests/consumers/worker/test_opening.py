@@ -25,7 +25,7 @@ from consumers.marks import Mark
 from consumers.outbox import Outbox
 from consumers.worker.assignment import STARTS_MAX, Assignment, Delivery
 from consumers.worker.cancelled import CancelledIds
-from consumers.worker.opening import Closed, Opened, Opening
+from consumers.worker.opening import TYPES_MAX, Closed, Opened, Opening
 from streams import headers
 from streams.envelope import ORIGIN, Envelope
 from streams.errors import BrokerError
@@ -238,3 +238,12 @@ def test_what_a_cancel_says_is_in_the_outcome_before_the_record_has_come() -> No
     desk = Desk()
     desk.cancelled.add(task().id)
     assert desk.ending(task()) == Ending(Outcome.SKIPPED, Reason.CANCELLED, "")
+
+
+def test_invented_types_are_remembered_up_to_a_bound() -> None:
+    """Anybody may put any type on the log; who comes later is handled all the same."""
+    desk = Desk()
+    for n in range(TYPES_MAX + 5):
+        assert desk.opening._handlers(f"invented.{n}") == ((), ())
+    assert len(desk.opening._names) == TYPES_MAX
+    assert desk.opening._handlers(ASSIGN)[1] == ("one", "two")
