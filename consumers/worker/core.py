@@ -342,7 +342,7 @@ class Core:
         for assignment in self._by_source.values():
             # To pause costs what the client has queued, so not for every few records.
             backlog_max = share // 2 if assignment.held else share
-            assignment.held = len(assignment.backlog) > backlog_max
+            assignment.held = assignment.opened and len(assignment.backlog) > backlog_max
         return {
             a.source for a in self._by_source.values() if a.held or (a.full and a.count > held_max)
         }
