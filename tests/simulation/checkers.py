@@ -57,7 +57,7 @@ def no_loss(history: History) -> Iterator[str]:
             yield f"{one} was dead-lettered, and there is no dead letter"
         if any(ended.outcome == HANDLED for ended in one.endings):
             for handler in one.handlers:
-                for wanted in one.output_ids(handler):
+                for wanted in (*one.effect_ids(handler), *one.output_ids(handler)):
                     if wanted not in written:
                         yield f"{one} was handled, and output {wanted} of {handler} is not there"
 
@@ -70,8 +70,18 @@ def no_duplicate_effect(history: History) -> Iterator[str]:
         for handler in one.handlers
         for wanted in one.output_ids(handler)
     }
+    effects = {
+        wanted: one
+        for one in history.inputs
+        for handler in one.handlers
+        for wanted in one.effect_ids(handler)
+    }
     written = Counter(one.id for one in history.outputs)
     for output in history.outputs:
+        if output.id in effects:
+            if not history.repeats and not effects[output.id].endings:
+                yield f"{effects[output.id]} has no outcome, and its effect {output.id} is there"
+            continue
         if output.id not in causes:
             yield f"output {output.id} at {output.record} comes from no record"
             continue
@@ -96,7 +106,8 @@ def _once(one: Input, written: Counter[str]) -> Iterator[str]:
         yield f"{one} is {_said(one)}, and has a dead letter"
     for handler in one.handlers:
         counts = [written[wanted] for wanted in one.output_ids(handler)]
-        if any(count > 1 for count in counts):
+        counts_of_effects = [written[wanted] for wanted in one.effect_ids(handler)]
+        if any(count > 1 for count in (*counts, *counts_of_effects)):
             yield f"{one}: outputs of {handler} are there {counts} times"
         if len(set(counts)) > 1:
             yield f"{one}: only some outputs of {handler} are there: {counts}"

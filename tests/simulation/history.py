@@ -66,12 +66,15 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     def output_ids(self, handler: str) -> list[str]:
         """The ids that a handler's outputs must have, in order."""
-        plan, one = self.plans[handler], self.record
-        name = f"{self.group}:{handler_name(self.type, handler)}"
-        return [
-            derived_id(one.appended_at_ms, one.topic, one.partition, one.position, name, n)
-            for n in range(plan.outputs + plan.effect)
-        ]
+        return [self._derived(handler, "", n) for n in range(self.plans[handler].outputs)]
+
+    def effect_ids(self, handler: str) -> list[str]:
+        """The ids of what says which effects it had: there with any outcome, once it had them."""
+        return [self._derived(handler, ":effect:act", 0)] if self.plans[handler].effect else []
+
+    def _derived(self, handler: str, what: str, n: int) -> str:
+        one, name = self.record, f"{self.group}:{handler_name(self.type, handler)}{what}"
+        return derived_id(one.appended_at_ms, one.topic, one.partition, one.position, name, n)
 
     def __str__(self) -> str:
         return f"{self.group}: {self.subject or self.kind} at {self.record}"
