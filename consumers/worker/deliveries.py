@@ -71,16 +71,14 @@ class KafkaDeliveries:
         def on_delivery(error: KafkaError, _message: Message) -> None:
             refused.append(error)
 
-        self._watchdog.step()
         try:
-            produce_all(producer, transaction.outputs, on_delivery)
-            self._watchdog.step()
-            left = producer.flush(FLUSH_S_MAX)
+            with self._watchdog.watching():
+                produce_all(producer, transaction.outputs, on_delivery)
+                self._watchdog.step()
+                left = producer.flush(FLUSH_S_MAX)
         except BufferError as error:
             _log.warning("outputs_not_taken", error=str(error))
             left = 1
-        finally:
-            self._watchdog.rest()
         if refused or left:
             _log.warning("outputs_refused", count=len(refused) + left, errors=str(refused[:3]))
             producer.purge()

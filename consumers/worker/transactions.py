@@ -130,12 +130,11 @@ class KafkaTransactions:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             transaction, done = job
-            self._watchdog.step()
             try:
-                result: Committed | BaseException = self._transact(transaction)
+                with self._watchdog.watching():
+                    result: Committed | BaseException = self._transact(transaction)
             except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits the commit
                 result = error
-            self._watchdog.rest()
             done.get_loop().call_soon_threadsafe(_resolve, done, result)
         self._discard()
 

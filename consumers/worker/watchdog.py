@@ -9,10 +9,11 @@ What holds the interpreter's lock all the time stops it too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 LOOKS: Final = 4
@@ -24,7 +25,7 @@ WATCHDOG_EXIT: Final = 70
 class Watchdog:
     """Watches the steps of one thread, each for `step_s_max`, and a quarter more at most.
 
-    `what` names what consists of these steps. The thread calls `step` and `rest`.
+    `what` names what consists of these steps.
     """
 
     def __init__(
@@ -38,16 +39,21 @@ class Watchdog:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="agentlog-watchdog", daemon=True)
 
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """The calling thread is at work, beginning with a first step."""
+        if self._thread.ident is None:
+            self._thread.start()
+        self.step()
+        self._at_work = True
+        try:
+            yield
+        finally:
+            self._at_work = False
+
     def step(self) -> None:
         """A step begins; the one before has ended."""
         self._step += 1
-        self._at_work = True
-        if self._thread.ident is None:
-            self._thread.start()
-
-    def rest(self) -> None:
-        """The last step has ended, and nothing is under way."""
-        self._at_work = False
 
     def close(self) -> None:
         """Look no more."""

@@ -130,12 +130,12 @@ async def test_h06_at_least_once_a_flush_that_hangs_ends_the_process_too(
 async def test_steps_that_end_and_rests_are_never_too_long(bites: list[int]) -> None:
     """Together they take far longer than one may; then one hangs."""
     watchdog = Watchdog("a test", 1.2, bites.append)
-    for _ in range(8):
-        watchdog.step()
-        await asyncio.sleep(0.3)
-    watchdog.rest()
+    with watchdog.watching():
+        for _ in range(8):
+            watchdog.step()
+            await asyncio.sleep(0.3)
     await asyncio.sleep(2)
     assert bites == []
-    watchdog.step()
-    await until(lambda: bites == [WATCHDOG_EXIT], "the bite")
+    with watchdog.watching():
+        await until(lambda: bites == [WATCHDOG_EXIT], "the bite")
     watchdog.close()
