@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from consumers.worker.duplicates import RecentRecords
 from consumers.worker.memory import MemorySource, MemoryTransactions
 from consumers.worker.ports import Committed
 from streams.memory import GroupMetadata, MemoryLog
+from tests.simulation.world import Unforeseen
 
 Patch = pytest.MonkeyPatch
 
@@ -135,6 +137,17 @@ def forgets_repetitions(patch: Patch) -> None:
     patch.setattr(RecentRecords, "seen", lambda *_: False)
 
 
+def raised_as_finished(patch: Patch) -> None:
+    """What a commit held that raised counts as finished when its worker drains."""
+    give_up = core.Core.give_up
+
+    def keeps(self: core.Core, sources: Any) -> None:
+        if not isinstance(sys.exc_info()[1], Unforeseen):
+            give_up(self, sources)
+
+    patch.setattr(core.Core, "give_up", keeps)
+
+
 MUTATIONS: Final[Mapping[str, tuple[Callable[[Patch], None], str, int]]] = {
     mutate.__name__: (mutate, checker, start)
     for mutate, checker, start in (
@@ -151,6 +164,7 @@ MUTATIONS: Final[Mapping[str, tuple[Callable[[Patch], None], str, int]]] = {
         (leaking_window, "all_released", 0),
         (impatient, "dead_letters", 0),
         (forgets_repetitions, "no_duplicate_effect", 0),
+        (raised_as_finished, "tiling", 0),
     )
 }
 """What is broken, the checker that must notice, and a seed from which on it soon does."""

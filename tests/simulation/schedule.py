@@ -70,6 +70,7 @@ Action = Literal[
     "drain",
     "fault",
     "cancel",
+    "raise_at",
 ]
 
 
@@ -78,6 +79,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     `die_at` and `hang_at` wait for its next call of that kind: there it dies, or is thrown out of
     its group and hears of nothing `for_ms` long, in the middle of what it is about to do (H3, H4).
+    `raise_at` makes such a call raise what no adapter of ours expects: the worker must end.
     """
 
     at_ms: int
@@ -182,7 +184,7 @@ def make_schedule(seed: int) -> Schedule:
         ),
         loads=loads,
         foreign=_foreign(rng),
-        events=_events(rng, rough, loads),
+        events=(*_events(rng, rough, loads), *_raising(seed)),
     )
 
 
@@ -285,9 +287,34 @@ _CALLS: Final = {
 }
 """Where workers die or hang, and how often."""
 
+_RAISING: Final = (
+    Call.APPEND,
+    Call.SEND_POSITIONS,
+    Call.COMMIT,
+    Call.COMMIT_ANSWER,
+    Call.COMMIT_POSITIONS,
+    Call.INIT,
+)
+"""Where commits raise."""
+
 
 def _call(rng: random.Random) -> str:
     return rng.choices(list(_CALLS), list(_CALLS.values()))[0].value
+
+
+def _raising(seed: int) -> tuple[Event, ...]:
+    """By lots of their own: the schedules that there were before are as they were."""
+    rng = random.Random(f"{seed}/raising")
+    count = rng.choice((1, 2, 4)) if rng.random() < 0.15 else 0
+    return tuple(
+        Event(
+            at_ms=rng.randint(0, 1_500),
+            action="raise_at",
+            slot=rng.randrange(8),
+            call=rng.choice(_RAISING).value,
+        )
+        for _ in range(count)
+    )
 
 
 def _events(rng: random.Random, rough: float, loads: tuple[Load, ...]) -> tuple[Event, ...]:

@@ -111,6 +111,7 @@ def test_the_schedules_are_rough(pool: Executor, seen: set[str]) -> None:
         "crash",
         "dies_at",
         "hangs_at",
+        "raises_at",
         "dead_lettered Failed",
         "dead_lettered HandlerTimedOut",
         "dead_lettered NonRetriable",

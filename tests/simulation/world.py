@@ -22,7 +22,7 @@ from consumers.journal.tiling import Tiling
 from consumers.marks import Mark
 from consumers.testing.virtual_time import LoopClock
 from consumers.worker.loop import SuspectLeftBehind
-from consumers.worker.memory import Call, MemoryWorker
+from consumers.worker.memory import Call, MemoryTransactions, MemoryWorker
 from streams.control import cancel, drain
 from streams.envelope import Envelope
 from streams.envelope import Kind as EnvelopeKind
@@ -55,6 +55,10 @@ UNKNOWN_SCHEMA_ID: Final = 0x7FFFFFF0
 
 class Busy(Exception):
     """The workers call and call, and nothing comes of it."""
+
+
+class Unforeseen(Exception):
+    """A commit raises what nobody there expects."""
 
 
 class HandlerRun(msgspec.Struct):
@@ -109,8 +113,9 @@ class _Member:
         self.rng = random.Random(seed)
         self.stop = asyncio.Event()
         self.deaf_until_s = 0.0
-        self.dies_at = self.hangs_at = ""
+        self.dies_at = self.hangs_at = self.raises_at = ""
         self.hangs_ms = 0
+        self.raised = False
         self.task: asyncio.Task[None] | None = None
         self.dead = False
 
@@ -273,7 +278,12 @@ class World:
             except SuspectLeftBehind:
                 self._trace("left_behind", member.worker.run_id)  # its process ends, another comes
             except Exception as error:  # noqa: BLE001 - whatever it is, the run must say it
-                self._problem("no_progress", f"a worker failed: {type(error).__name__}: {error}")
+                if member.raised and "Unforeseen" in f"{type(error).__name__} {error}":
+                    self._trace("raised", member.worker.run_id)  # it ended, as it must
+                else:
+                    self._problem(
+                        "no_progress", f"a worker failed: {type(error).__name__}: {error}"
+                    )
             self._members.pop(slot, None)
             self._trace("ended", member.worker.run_id)
             if not member.dead:
@@ -340,6 +350,9 @@ class World:
         elif call.value == member.hangs_at:
             member.hangs_at = ""
             await self._hang(member, call)
+        elif call.value == member.raises_at:
+            member.raises_at = ""
+            self._raise(member, call)
         elif lot < tempo.dies and self._deaths < tempo.deaths_max:
             self._deaths += 1
             self._trace("dies_at", member.worker.run_id, call)
@@ -354,6 +367,17 @@ class World:
         member.deaf_until_s = asyncio.get_running_loop().time() + member.hangs_ms / 1000
         self._expire(worker)
         await self._take_long(member.hangs_ms)
+
+    def _raise(self, member: _Member, call: Call) -> None:
+        """What it leaves open is aborted by its next producer, as a client would do it that finds
+        a transaction open which it does not know of.
+        """
+        self._trace("raises_at", member.worker.run_id, call)
+        member.raised = True
+        transactions = member.worker._loop._transactions
+        if isinstance(transactions, MemoryTransactions):
+            transactions._producer = None
+        raise Unforeseen(f"{member.worker.run_id} at {call}")
 
     async def _take_long(self, for_ms: int) -> None:
         self._slow += 1
@@ -507,6 +531,8 @@ class World:
                 member.dies_at = event.call
             case "hang_at":
                 member.hangs_at, member.hangs_ms = event.call, event.for_ms
+            case "raise_at":
+                member.raises_at = event.call
             case "deafen":
                 now_s = asyncio.get_running_loop().time()
                 member.deaf_until_s = now_s + event.for_ms / 1000
