@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import shutil
 import tempfile
@@ -45,6 +46,8 @@ from tests.faults.timeline import Figures, figures
 SILENCE_S_MAX: Final = 90.0
 """Without a commit for so long, all nodes being up, what is left counts as stuck: transaction and
 session timeouts are over by then several times."""
+JOIN_S_MAX: Final = 180.0
+"""A dozen of Python processes may start at once, on cores that others use as well."""
 LIMIT_S: Final = 900.0
 FAULT_S_MAX: Final = 330.0
 PLACEMENT_TRIES_MAX: Final = 1000
@@ -256,7 +259,7 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
 
     async def load() -> None:
         if fault.pace_s:
-            await stage.until(stage.all_joined, "every worker is a member")
+            await stage.until(stage.all_joined, "every worker is a member", JOIN_S_MAX)
         servers, pace_s = stage.cluster.servers, fault.pace_s
         stage.load = await asyncio.to_thread(
             publish,
@@ -321,6 +324,7 @@ async def _settle(stage: Stage) -> None:
 
 def _collect(stage: Stage) -> Evidence:
     reading = Reading(stage.cluster.servers, stage.namespace, CODEC)
+    gc.disable()  # some million objects, all of which stay
     try:
         return reading.collect(
             frozenset(stage.load.task_ids()),
@@ -328,6 +332,7 @@ def _collect(stage: Stage) -> Evidence:
             stage.progress.steps_back,
         )
     finally:
+        gc.enable()
         reading.close()
 
 
