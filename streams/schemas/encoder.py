@@ -235,6 +235,12 @@ def long(value: int) -> bytes:
     if not -(2**63) <= value < 2**63:
         raise OverflowError(value)
     rest = (value << 1) ^ (value >> 63)
+    if _SEVEN_BYTES <= rest < _EIGHT_BYTES:
+        # As a time in microseconds is: the gaps that `varints.long_at` closes open in three steps.
+        rest = rest & 0x000000000FFFFFFF | (rest & 0x00FFFFFFF0000000) << 4
+        rest = rest & 0x00003FFF00003FFF | (rest & 0x0FFFC0000FFFC000) << 2
+        rest = rest & 0x007F007F007F007F | (rest & 0x3F803F803F803F80) << 1
+        return (rest | _CONTINUED).to_bytes(8, "little")
     written = bytearray()
     while rest > 0x7F:
         written.append((rest & 0x7F) | 0x80)
@@ -259,6 +265,9 @@ def _unusual(value: Any) -> NoReturn:
     raise TypeError(value)
 
 
+_SEVEN_BYTES: Final = 1 << 49
+_EIGHT_BYTES: Final = 1 << 56
+_CONTINUED: Final = 0x0080808080808080
 _END: Final = b"\x00"
 _WHOLE: Final = (
     "if {v}.__class__ is not int: unusual({v})",

@@ -102,6 +102,13 @@ def test_what_does_not_fit_is_never_written(data: st.DataObject, made: Typed) ->
     assert raw == written(schema, value)
 
 
+@given(st.integers(0, 63).flatmap(lambda bits: st.integers(-(1 << bits), (1 << bits) - 1)))
+def test_whole_numbers_of_any_length(number: int) -> None:
+    """One to ten bytes."""
+    schema = of_one("long")
+    assert encoded(encoder(schema), {"it": number}) == written(schema, {"it": number})
+
+
 def test_every_type_of_ours_has_both_encoders() -> None:
     """So the quick way is the one that is taken; a field that it cannot write would show here."""
     for event in Catalogue.load().types.values():
