@@ -26,7 +26,7 @@ KEYS: Final = 256
 TASK_ID: Final = "task_id"
 """Kafka header that names a task whose value nobody can read."""
 FLUSH_S: Final = 120.0
-OUTLAST_MAX: Final = 10
+OUTLAST_MAX: Final = 20
 """So many times its own size a load may grow to, while a fault is not over."""
 PACE_RECORDS: Final = 200
 """Records sent in one go when the load is spread over time."""

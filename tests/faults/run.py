@@ -46,8 +46,13 @@ from tests.faults.timeline import Figures, figures
 SILENCE_S_MAX: Final = 90.0
 """Without a commit for so long, all nodes being up, what is left counts as stuck: transaction and
 session timeouts are over by then several times."""
+LEAST_SHARE: Final = 0.5
+"""Share of a load with a pace that is sent in any case."""
+AFTER_SHARE: Final = 1 / 6
+"""Share of its time for which it is sent on when the fault is over: to see that nothing is late."""
 JOIN_S_MAX: Final = 180.0
 """A dozen of Python processes may start at once, on cores that others use as well."""
+KEEP_UP_S_MAX: Final = 30.0
 LIMIT_S: Final = 900.0
 FAULT_S_MAX: Final = 330.0
 PLACEMENT_TRIES_MAX: Final = 1000
@@ -151,6 +156,8 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
         async with _loading(fault, stage), fault.setting(stage), _stopping(stage):
             stage.lap("load")
             await _reach(stage, fault.begins_at)
+            if fault.pace_s:
+                await _keep_up(stage, fault.pace_s)
             stage.lap("begin")
             stage.say(f"{fault.name}: begins, {stage.progress.left} positions left")
             stage.strikes()
@@ -162,7 +169,7 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
             except TimeoutError:
                 problem = f"the fault was not over within {FAULT_S_MAX:g} s"
             began_ms, ended_ms = stage.struck_ms or 0, time.time_ns() // 1_000_000
-            stage.over.set()
+            stage.is_over()
             stage.lap("fault")
             with contextlib.suppress(DidNotHappen):
                 await stage.until(stage.progress.ask, "the group's coordinator answers")
@@ -261,11 +268,14 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
         if fault.pace_s:
             await stage.until(stage.all_joined, "every worker is a member", JOIN_S_MAX)
         servers, pace_s = stage.cluster.servers, fault.pace_s
+        least = stage.load
+        if pace_s:
+            least = msgspec.structs.replace(least, records=int(least.records * LEAST_SHARE))
         stage.load = await asyncio.to_thread(
             publish,
-            *(servers, stage.namespace, CODEC, stage.load),
-            pace_s=pace_s,
-            goes_on=lambda: pace_s > 0 and not stage.over.is_set(),
+            *(servers, stage.namespace, CODEC, least),
+            pace_s=pace_s * LEAST_SHARE,
+            goes_on=lambda: pace_s > 0 and stage.not_over_for(pace_s * AFTER_SHARE),
         )
 
     stage.loaded = asyncio.create_task(load())
@@ -274,7 +284,7 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        stage.over.set()
+        stage.is_over()
         await stage.loaded
 
 
@@ -301,6 +311,18 @@ async def _reach(stage: Stage, share: float) -> None:
 
     if not await stage.progress.until(reached, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S):
         raise RuntimeError(f"not every worker works even before the fault: see {stage.folder}")
+
+
+async def _keep_up(stage: Stage, pace_s: float) -> None:
+    """Wait until the workers, which have only just begun, have as much left as comes in a second;
+    not for long: the figures will say that they never had.
+    """
+    hops = 2
+    await stage.progress.until(
+        lambda: stage.progress.left <= hops * stage.load.records / pace_s,
+        silence_s_max=SILENCE_S_MAX,
+        limit_s=KEEP_UP_S_MAX,
+    )
 
 
 async def _settle(stage: Stage) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -85,8 +84,7 @@ class Stage:
         """What a network fault acts on, if the setting has made one."""
         self.loaded: asyncio.Task[None] | None = None
         """Ends when all of the load is acknowledged; None until it has begun."""
-        self.over = threading.Event()
-        """Set when the fault is over."""
+        self._over_at: float | None = None
         self.failures: list[str] = []
         """What must not happen though the log is whole: a worker that ended with an error."""
         self.laps: dict[str, float] = {}
@@ -110,6 +108,15 @@ class Stage:
     def all_joined(self) -> bool:
         """Whether all worker processes, and there are some, are members."""
         return 0 < len(self.fleet.processes) <= self.members()
+
+    def is_over(self) -> None:
+        """The fault is over; said again, it means nothing."""
+        if self._over_at is None:
+            self._over_at = time.monotonic()
+
+    def not_over_for(self, seconds: float) -> bool:
+        """Whether the fault lasts, or has been over for less than that."""
+        return self._over_at is None or time.monotonic() < self._over_at + seconds
 
     def lap(self, name: str) -> None:
         """A part of the run is over."""
@@ -192,5 +199,5 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     begins_at: float = 0.15
     """Share of the work that is done when the fault begins."""
     pace_s: float = 0.0
-    """Seconds over which the load is sent, and more of it at that pace until the fault is over; 0:
-    all of it before the workers start."""
+    """Seconds that sending all of the load would take. At that pace at least half of it is sent,
+    and more until a little after the fault is over. 0: all of it before the workers start."""

@@ -15,9 +15,9 @@ from tests.faults import (
 from tests.faults.pipeline import WIDE
 from tests.faults.stage import Fault
 
-PACE_S: Final = 40.0
-"""Seconds over which a load comes: of 100,000 tasks half of what two workers do with two cores to
-themselves, so they keep up before the fault, and catch up after it."""
+PACE_S: Final = 60.0
+"""Seconds that a load would take: for 100,000 tasks a third of what two workers can do on two free
+cores, so they keep up before the fault, and catch up after it."""
 
 _ROLE_NAMES: Final = {
     "leader": "a partition leader",

@@ -77,7 +77,7 @@ PLANTED: Final = Fault(
     name="planted",
     what="a handler that forgets one task and answers another twice",
     during=nothing,
-    special=lambda records: {records // 2: FORGOTTEN, records // 3: TWICE},
+    special=lambda records: {records // 3: FORGOTTEN, records // 4: TWICE},
 )
 
 
@@ -98,7 +98,7 @@ def side_by_side(cluster: Cluster) -> dict[str, Row]:
 def check_whole(row: Row) -> None:
     assert row.status == "passed", row
     assert not any(verdict.count for verdict in row.verdicts.values()), row
-    assert row.records >= RECORDS, row
+    assert row.records >= RECORDS // 2, row
     assert row.outcomes == {"handled": 2 * row.records}, row
     assert row.handler_starts >= 2 * row.records
 

@@ -23,8 +23,10 @@ from streams.record import Partition
 from tests.faults.checkers import Commit
 
 LATE_S: Final = 2.0
+BEFORE_S: Final = 2.0
 LATE_SHARE_MAX: Final = 0.01
-"""If more were late before anything broke, the machine is too busy to say when it recovered."""
+"""If more were late in the last `BEFORE_S` before anything broke, the machine is too busy to say
+when it recovered."""
 STALL_S: Final = 1.0
 """A pause that is no stall: a commit's linger, a collector's pause, two cores shared by six."""
 
@@ -55,7 +57,7 @@ class Figures(msgspec.Struct, frozen=True):
     a backlog."""
     stalled_partitions: int
     late_before: float
-    """Share of the records finished before the fault that were late."""
+    """Share of the records finished in the last `BEFORE_S` before the fault that were late."""
     rate_before: float
     rate_during: float
     """While the fault lasted and there was work."""
@@ -122,8 +124,8 @@ def _lateness(
     appended_ms: Mapping[Partition, Sequence[tuple[int, int]]],
     began_ms: int,
 ) -> tuple[float, list[tuple[int, int]]]:
-    """The share of late records before `began_ms`; and from when to when others were late after
-    it, those of a commit as one.
+    """The share of late records right before `began_ms`; and from when to when others were late
+    after it, those of a commit as one.
     """
     appended = {source: dict(arrivals) for source, arrivals in appended_ms.items()}
     before = late_before = 0
@@ -133,6 +135,8 @@ def _lateness(
         due_ms = [
             known[position] + int(LATE_S * 1000) for _, run in commit.finished for position in run
         ]
+        if commit.at_ms < began_ms - BEFORE_S * 1000:
+            continue
         if commit.at_ms < began_ms:
             before += len(due_ms)
             late_before += sum(due < commit.at_ms for due in due_ms)
