@@ -21,7 +21,7 @@ from benchmarks.history import history
 from benchmarks.rounds import Contender, others_in, take_turns
 from benchmarks.stage import Stage, open_codec
 from benchmarks.watcher import quantile
-from benchmarks.workers import WORKER_TOPICS
+from benchmarks.workers import WORKER_TOPICS, run_worker
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import Worker
@@ -156,7 +156,7 @@ class _Run:
                 raise
 
         worker = asyncio.create_task(
-            Worker(app, self._servers, self._namespace, open_codec()).run(stop)
+            run_worker(Worker(app, self._servers, self._namespace, open_codec()), stop)
         )
         for _ in range(self._cancels):
             pipe.send(await waiting.get())

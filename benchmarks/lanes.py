@@ -20,7 +20,7 @@ from benchmarks.fill import fill
 from benchmarks.history import history
 from benchmarks.rounds import Contender, Turns, others_in, take_turns
 from benchmarks.stage import Stage, open_codec
-from benchmarks.workers import WORKER_TOPICS, TimedWorker
+from benchmarks.workers import WORKER_TOPICS, TimedWorker, run_worker
 from consumers.app import App
 from consumers.context import Context
 from streams.envelope import Envelope
@@ -128,5 +128,5 @@ class _Lanes:
             took_s[ctx.envelope.correlation_id] += time.perf_counter() - began_s
 
         worker = TimedWorker(app, self._servers, self._namespace, self._codec)
-        await worker.run(stop)
+        await run_worker(worker, stop)
         return Took(worker.committed_at_s - first_s, max(took_s.values()))

@@ -22,7 +22,7 @@ from benchmarks.history import history
 from benchmarks.rounds import Contender, Turns, others_in, take_turns
 from benchmarks.stage import Stage, open_codec
 from benchmarks.watcher import Watcher, quantile
-from benchmarks.workers import WORKER_TOPICS, Delivery, report
+from benchmarks.workers import WORKER_TOPICS, Delivery, report, run_worker
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import Worker
@@ -140,7 +140,7 @@ def serve_worker(
             await report(ctx)
 
         worker = Worker(app, bootstrap_servers, Namespace(namespace), open_codec())
-        await worker.run(closed(pipe))
+        await run_worker(worker, closed(pipe))
 
     asyncio.run(serve())
 

@@ -21,7 +21,7 @@ from benchmarks.fill import fill
 from benchmarks.history import history
 from benchmarks.quiet import wait_for_quiet
 from benchmarks.stage import Stage, open_codec
-from benchmarks.workers import WORKER_TOPICS
+from benchmarks.workers import WORKER_TOPICS, run_worker
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import Worker
@@ -130,6 +130,7 @@ def _work(pipe: Connection, bootstrap_servers: str, namespace: str, records: int
             if handled == records:
                 stop.set()
 
-        await Worker(app, bootstrap_servers, Namespace(namespace), open_codec()).run(stop)
+        worker = Worker(app, bootstrap_servers, Namespace(namespace), open_codec())
+        await run_worker(worker, stop)
 
     asyncio.run(work())

@@ -15,6 +15,7 @@ from benchmarks.wire import REPORT, SAID
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import Worker
+from consumers.worker.collector import seldom_collecting
 from consumers.worker.ports import Committed, Transaction, Transactions
 from consumers.worker.source import KafkaSource
 from streams.envelope import Envelope
@@ -59,8 +60,14 @@ class Handling:
             if handled == self._records:
                 stop.set()
 
-        await Worker(app, self._servers, self._namespace, self._codec).run(stop)
+        await run_worker(Worker(app, self._servers, self._namespace, self._codec), stop)
         return self._records / (time.perf_counter() - began_s)
+
+
+async def run_worker(worker: Worker, stop: asyncio.Event) -> None:
+    """Run it until `stop`, as a worker's process does."""
+    with seldom_collecting(worker.app.in_flight_max):
+        await worker.run(stop)
 
 
 async def report(ctx: Context) -> None:

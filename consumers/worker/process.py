@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ import structlog
 from consumers.app import App
 from consumers.context import add_record_ids
 from consumers.references import load_reference
+from consumers.worker.collector import seldom_collecting
 from consumers.worker.processes import tell_first_commit
 from consumers.worker.worker import Worker
 from streams.errors import AgentlogError, ConfigurationError
@@ -85,12 +85,10 @@ async def run(
         on_commit=on_commit,
     )
     watch = asyncio.create_task(_watch_parent(parent, stop))
-    # What exists now lives until the end: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
     failure: AgentlogError | None = None
     try:
-        await worker.run(stop)
+        with seldom_collecting(app.in_flight_max):
+            await worker.run(stop)
     except AgentlogError as error:
         failure = error
     finally:
