@@ -57,8 +57,8 @@ _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
 }
 
-_ODD: Final = frozenset({REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC})
-_TELLING: Final = _ODD | {ORIGIN}
+_ODD: Final = (REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC)
+_TELLING: Final = (*_ODD, ORIGIN)
 """Headers that decide whether a record is a duplicate, besides its id and key."""
 
 Gates = Callable[[bytes], tuple[Gate, ...]]
@@ -135,7 +135,7 @@ class Core:
         count = size = dropped = dropped_size = 0
         for record in records:
             headers = dict(record.headers)
-            telling = not _TELLING.isdisjoint(headers)
+            telling = not headers.keys().isdisjoint(_TELLING)
             duplicate = _repeats(recent, record, headers, telling=telling)
             floor = tracker.admit(record.position) if record.position >= position else None
             record_bytes = record_size(record)
@@ -145,7 +145,7 @@ class Core:
                 continue
             count += 1
             size += record_bytes
-            odd = duplicate or (telling and not _ODD.isdisjoint(headers))
+            odd = duplicate or (telling and not headers.keys().isdisjoint(_ODD))
             delivery = Delivery(
                 record, assignment, floor, record_bytes, duplicate=duplicate, odd=odd
             )

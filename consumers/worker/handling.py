@@ -49,26 +49,14 @@ class Handling:
 
         Raises `CancelledError` if the task was cancelled, and what is no `Exception`.
         """
-        outbox = self._outbox
         if delivery.effects is None:
             delivery.effects = {}  # what one attempt did, the next need not do again
-        contexts = [
-            Context(
-                outbox,
-                delivery.record,
-                envelope,
-                payload,
-                handler.name,
-                attempt=delivery.attempt,
-                last_failure=delivery.failure,
-                effects=delivery.effects,
-            )
-            for handler in handlers
-        ]
-        if len(contexts) == 1:
-            ctx = cell.ctx = contexts[0]
-            failure = await self._run(handlers[0], ctx, payload)
+        if len(handlers) == 1:
+            [handler] = handlers
+            ctx = cell.ctx = self._context(handler, delivery, envelope, payload)
+            failure = await self._run(handler, ctx, payload)
             return ({}, [failure]) if failure is not None else ({ctx.handler: ctx.outputs}, [])
+        contexts = [self._context(handler, delivery, envelope, payload) for handler in handlers]
         runs = [
             self._run_beside(handler, ctx, payload)
             for handler, ctx in zip(handlers, contexts, strict=True)
@@ -85,6 +73,24 @@ class Handling:
             if failure is None
         }
         return outputs, [failure for failure in results if failure is not None]
+
+    def _context(
+        self,
+        handler: Handler,
+        delivery: Delivery,
+        envelope: Envelope,
+        payload: Mapping[str, Any],
+    ) -> Context:
+        return Context(
+            self._outbox,
+            delivery.record,
+            envelope,
+            payload,
+            handler.name,
+            attempt=delivery.attempt,
+            last_failure=delivery.failure,
+            effects=delivery.effects,
+        )
 
     async def _run_beside(
         self, handler: Handler, ctx: Context, payload: Mapping[str, Any]
