@@ -32,7 +32,7 @@ OUTPUTS_MAX: Final = 10_000
 """Records that one handler publishes because of one record; one more is refused."""
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes of their values: half of what a transaction takes (`COMMIT_BYTES_MAX` in
-`consumers.worker.core`), for all of a record's outputs are in one."""
+`consumers.worker.turns`), for all of a record's outputs are in one."""
 
 Effect = Callable[[str], Awaitable[Any] | Any]
 """Does something outside of the log under an idempotency key, and returns a JSON value."""

@@ -33,33 +33,32 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
 from consumers.journal.outcomes import Settled
 from consumers.marks import Mark
 from consumers.worker.assignment import Assignment, CommitPart, Delivery, record_size
-from consumers.worker.duplicates import RecentRecords, identity
+from consumers.worker.duplicates import TELLING, repeats
 from consumers.worker.lanes import Gate, KeyLanes
 from consumers.worker.quarantine import Quarantine
-from streams.dead_letters import DLQ_GROUP, DLQ_POSITION, DLQ_TOPIC
+from consumers.worker.turns import CommitTurns
+from streams.dead_letters import DLQ_TOPIC
 from streams.envelope import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
-from streams.headers import CE_ID, ORIGIN, PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
+from streams.headers import PRIORITY, REDRIVE, REDRIVE_FOR, REPLAY_OF, TYPE
 from streams.record import Partition, Record
 
 HELD_SHARE: Final = 4
 """A partition that a full mark keeps from committing is read on until it holds one in so many of
 the records that may be in flight."""
-COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Outputs of one transaction, in bytes of values: what surely fits its timeout."""
 
 _PRIORITIES: Final = {
     b"%d" % priority: priority for priority in range(PRIORITY_MIN, PRIORITY_MAX + 1)
 }
 
 _ODD: Final = (REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC)
-_TELLING: Final = (*_ODD, ORIGIN)
-"""Headers that decide whether a record is a duplicate, besides its id and key."""
+_RARE: Final = frozenset((*TELLING, *_ODD))
+"""Headers that call for a closer look."""
 
 Gates = Callable[[bytes], tuple[Gate, ...]]
 """By payload type: what limits its handlers."""
@@ -93,8 +92,7 @@ class Core:
         self._reloading: dict[Partition, Assignment] = {}
         """Given up by ourselves, and expected back."""
         self._quarantine = Quarantine()
-        self._served_last: Partition | None = None
-        """Of the commit that had no room for all, the partition that it was full with."""
+        self._turns = CommitTurns()
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -135,8 +133,8 @@ class Core:
         count = size = dropped = dropped_size = 0
         for record in records:
             headers = dict(record.headers)
-            telling = not headers.keys().isdisjoint(_TELLING)
-            duplicate = _repeats(recent, record, headers, telling=telling)
+            rare = not headers.keys().isdisjoint(_RARE)
+            duplicate = repeats(recent, record, headers, telling=rare)
             floor = tracker.admit(record.position) if record.position >= position else None
             record_bytes = record_size(record)
             if floor is None:
@@ -145,7 +143,7 @@ class Core:
                 continue
             count += 1
             size += record_bytes
-            odd = duplicate or (telling and not headers.keys().isdisjoint(_ODD))
+            odd = duplicate or (rare and not headers.keys().isdisjoint(_ODD))
             delivery = Delivery(
                 record, assignment, floor, record_bytes, duplicate=duplicate, odd=odd
             )
@@ -262,38 +260,7 @@ class Core:
 
         With `also_idle`, partitions too whose prefix moved over invisible positions alone.
         """
-        parts: list[CommitPart] = []
-        room, first, served = COMMIT_BYTES_MAX, True, self._served_last
-
-        def has_room(one: Settled) -> bool:
-            nonlocal room, first
-            room -= one.outputs_size
-            found = room >= 0 or first
-            first = False
-            return found
-
-        for assignment in self._in_turn():
-            tracker = assignment.tracker
-            idle = also_idle and assignment.opened
-            if not (tracker.finished or assignment.owes_mark or idle):
-                continue
-            selection = tracker.select(has_room)
-            assignment.full = not selection.complete and room >= 0
-            if selection.finished:
-                served = assignment.source
-            if selection.finished or assignment.owes_mark or selection.prefix > tracker.committed:
-                parts.append(CommitPart(assignment, selection))
-        if room < 0:
-            self._served_last = served
-        return parts
-
-    def _in_turn(self) -> Sequence[Assignment]:
-        """All that is ours, first whoever comes behind the one that was served last."""
-        found = self.assignments
-        for at, assignment in enumerate(found, 1):
-            if assignment.source == self._served_last:
-                return found[at:] + found[:at]
-        return found
+        return self._turns.next(self.assignments, also_idle=also_idle)
 
     def committed(self, parts: Iterable[CommitPart]) -> None:
         """The transaction committed."""
@@ -435,27 +402,6 @@ def _says(mark: Mark, assignment: Assignment) -> bool:
     """Whether a mark that was committed is what the assignment wants said."""
     wanted = (assignment.clean, assignment.suspect_at, assignment.starts)
     return (mark.clean, mark.suspect, mark.starts) == wanted
-
-
-def _repeats(
-    recent: RecentRecords, record: Record, headers: Mapping[str, bytes | None], *, telling: bool
-) -> bool:
-    """Whether the record repeats one that the window remembers; it is remembered from now on.
-
-    Imports are history, not work: a live record with such an id repeats nothing.
-    """
-    envelope_id = headers.get(CE_ID)
-    if not envelope_id:
-        return False
-    if not telling:
-        return recent.seen(record.position, identity(envelope_id, record.key, b""))
-    if (headers.get(ORIGIN) or b"").startswith(b"import:"):
-        return False
-    # A record that two groups could not finish is redriven once for each.
-    redrive = (headers.get(REDRIVE) or b"") + (headers.get(REDRIVE_FOR) or b"")
-    if DLQ_TOPIC in headers:  # each group's failure of a record is a dead letter of its own
-        redrive += b"/".join(headers.get(name) or b"" for name in (DLQ_GROUP, DLQ_POSITION))
-    return recent.seen(record.position, identity(envelope_id, record.key, redrive))
 
 
 def _lane_key(source: Partition, record: Record) -> Hashable | None:

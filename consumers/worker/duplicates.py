@@ -11,7 +11,15 @@ It is filled from Kafka headers alone, in position order: on assignment the sour
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
+
+from streams.dead_letters import DLQ_GROUP, DLQ_POSITION, DLQ_TOPIC
+from streams.headers import CE_ID, ORIGIN, REDRIVE, REDRIVE_FOR
+from streams.record import Record
+
+TELLING: Final = (ORIGIN, REDRIVE, REDRIVE_FOR, DLQ_TOPIC)
+"""Headers that say more about what a record repeats than its id and key."""
 
 _PARTS: Final = 4
 
@@ -60,3 +68,25 @@ class RecentRecords:
 def identity(envelope_id: bytes, key: bytes | None, redrive: bytes) -> bytes:
     """What names a record in the window."""
     return b"\x00".join((envelope_id, key or b"", redrive))
+
+
+def repeats(
+    recent: RecentRecords, record: Record, headers: Mapping[str, bytes | None], *, telling: bool
+) -> bool:
+    """Whether the record repeats one that the window remembers; it is remembered from now on.
+
+    `telling`: whether any of its headers is one of `TELLING`; most records have none.
+    Imports are history, not work: a live record with such an id repeats nothing.
+    """
+    envelope_id = headers.get(CE_ID)
+    if not envelope_id:
+        return False
+    if not telling:
+        return recent.seen(record.position, identity(envelope_id, record.key, b""))
+    if (headers.get(ORIGIN) or b"").startswith(b"import:"):
+        return False
+    # A record that two groups could not finish is redriven once for each.
+    redrive = (headers.get(REDRIVE) or b"") + (headers.get(REDRIVE_FOR) or b"")
+    if DLQ_TOPIC in headers:  # each group's failure of a record is a dead letter of its own
+        redrive += b"/".join(headers.get(name) or b"" for name in (DLQ_GROUP, DLQ_POSITION))
+    return recent.seen(record.position, identity(envelope_id, record.key, redrive))

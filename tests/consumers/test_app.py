@@ -22,7 +22,7 @@ from consumers.context import (
 from consumers.outbox import Outbox
 from consumers.references import load_reference
 from consumers.retry import RetryPolicy
-from consumers.worker.core import COMMIT_BYTES_MAX
+from consumers.worker.turns import COMMIT_BYTES_MAX
 from streams.dead_letters import dead_letter_headers
 from streams.envelope import Envelope, Kind
 from streams.errors import (

@@ -14,7 +14,7 @@ import structlog
 
 from consumers import marks
 from consumers.testing.virtual_time import Stuck, VirtualTimeLoop
-from consumers.worker import core, handling
+from consumers.worker import handling, turns
 from streams.memory import MemoryLogReader
 from streams.schemas import Catalogue, Codec
 from tests.simulation.checkers import CHECKERS, faults_of
@@ -172,7 +172,7 @@ def _bounds(schedule: Schedule) -> Iterator[None]:
     """Bounds so small that small schedules meet them."""
     changes: list[tuple[ModuleType, str, Any]] = [
         (marks, "_RUNS_BYTES_MAX", schedule.bounds.mark_bytes_max),
-        (core, "COMMIT_BYTES_MAX", schedule.bounds.commit_bytes_max),
+        (turns, "COMMIT_BYTES_MAX", schedule.bounds.commit_bytes_max),
         (handling, "traceback", _NoStacks),
     ]
     before = [vars(module)[name] for module, name, _ in changes]

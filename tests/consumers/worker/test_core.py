@@ -15,7 +15,7 @@ from consumers.journal.outcomes import HANDLED, Output, Settled
 from consumers.journal.tiling import Tiling
 from consumers.marks import Mark
 from consumers.window import Window
-from consumers.worker import core as core_module
+from consumers.worker import turns
 from consumers.worker.assignment import CommitPart, Delivery, record_size
 from consumers.worker.core import Core
 from consumers.worker.lanes import Gate
@@ -265,7 +265,7 @@ def test_positions_over_invisible_records_alone_commit_when_idle() -> None:
 
 def test_a_commit_is_bounded_and_the_next_one_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs count towards the window and the commit; prefixes chain, nothing is left out."""
-    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 250)
+    monkeypatch.setattr(turns, "COMMIT_BYTES_MAX", 250)
     box = Fixture()
     box.assign(1)
     box.deliver(1, *(record(n, b"k%d" % n) for n in range(5)))
@@ -288,7 +288,7 @@ def test_what_a_bounded_commit_left_goes_behind_what_an_abort_gave_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After an abort the same records come again, in order."""
-    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 10)
+    monkeypatch.setattr(turns, "COMMIT_BYTES_MAX", 10)
     box = Fixture()
     box.assign(1)
     box.deliver(1, record(0, b"a"), record(1, b"b"))
@@ -304,7 +304,7 @@ def test_partitions_take_turns_where_one_commit_has_no_room_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However much the first ones have to say, the last are served after as many commits."""
-    monkeypatch.setattr(core_module, "COMMIT_BYTES_MAX", 250)
+    monkeypatch.setattr(turns, "COMMIT_BYTES_MAX", 250)
     box = Fixture()
     sources = [Partition("ns.tasks", index) for index in range(4)]
     for token, source in enumerate(sources, 1):

@@ -1,0 +1,62 @@
+"""Turns: which results of which partitions one commit takes.
+
+A commit takes outputs up to `COMMIT_BYTES_MAX`, and at least one record. Where that is no room for
+all, the next commit begins behind the partition that was served last: served in a fixed order, the
+first ones could fill every commit, and the last would wait for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from consumers.journal.outcomes import Settled
+from consumers.worker.assignment import Assignment, CommitPart
+from streams.record import Partition
+
+COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Outputs of one transaction, in bytes of values: what surely fits its timeout."""
+
+
+class CommitTurns:
+    """Whose turn it is, from one commit of a worker to the next."""
+
+    def __init__(self) -> None:
+        self._served_last: Partition | None = None
+        """Of the commit that had no room for all, the partition that it was full with."""
+
+    def next(self, assignments: Sequence[Assignment], *, also_idle: bool) -> list[CommitPart]:
+        """What the next transaction settles of these; empty if there is nothing.
+
+        With `also_idle`, of those too whose prefix moved over invisible positions alone.
+        """
+        parts: list[CommitPart] = []
+        room, first, served = COMMIT_BYTES_MAX, True, self._served_last
+
+        def has_room(one: Settled) -> bool:
+            nonlocal room, first
+            room -= one.outputs_size
+            found = room >= 0 or first
+            first = False
+            return found
+
+        for assignment in self._in_turn(assignments):
+            tracker = assignment.tracker
+            idle = also_idle and assignment.opened
+            if not (tracker.finished or assignment.owes_mark or idle):
+                continue
+            selection = tracker.select(has_room)
+            assignment.full = not selection.complete and room >= 0
+            if selection.finished:
+                served = assignment.source
+            if selection.finished or assignment.owes_mark or selection.prefix > tracker.committed:
+                parts.append(CommitPart(assignment, selection))
+        if room < 0:
+            self._served_last = served
+        return parts
+
+    def _in_turn(self, found: Sequence[Assignment]) -> Sequence[Assignment]:
+        for at, assignment in enumerate(found, 1):
+            if assignment.source == self._served_last:
+                return [*found[at:], *found[:at]]
+        return found
