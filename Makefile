@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PEERS  := .venv-peers
 PEERS_READY := $(PEERS)/.ready
+# All of the tests, file by file in two processes, each with a broker: many of them mostly wait.
+WHOLE  := --numprocesses 2 --dist loadfile
 # The bench that compares with them runs if it is named, and if none is.
 NAMED  := $(filter-out -%,$(ARGS))
 NEEDED := $(if $(filter frameworks,$(or $(NAMED),$(if $(filter --profile,$(ARGS)),,frameworks))),$(PEERS_READY))
@@ -21,7 +23,7 @@ run: $(READY) ## Run the main job: history on real Kafka, rebuilt and proven (AR
 	@$(BIN)/agentlog demo $(ARGS)
 
 test: $(READY) ## Run the tests on a real embedded Kafka (ARGS="-k name")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),$(WHOLE))
 
 check: $(READY) ## Lint, format, types, the direction of imports, the schema lock
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """The worker: runs an app's handlers with exactly one outcome per record.
 
 Pure: `core` decides about an `assignment`'s records, over `lanes` (what may run next), `tracking`
-(what has finished), `duplicates`, `quarantine` and `cancelled`; `opening` says what is to be done
-with a record, `endings` what goes on the log with its outcome.
+(what has finished), `turns`, `duplicates`, `quarantine` and `cancelled`; `opening` says what is to
+be done with a record, `endings` what goes on the log with its outcome.
 
 Performing: `loop` hears the source and drains, `runners` run records, `handling` their handlers,
 `committer` commits, all on one event loop; `source`, `transactions` and `deliveries` are the Kafka
