@@ -93,7 +93,7 @@ def _watch(stage: Stage, namespace: Namespace, records: int) -> list[Sample]:
         statm = Path(f"/proc/{worker.process.pid}/statm")
         while handled < records:
             time.sleep(SAMPLE_S)
-            while worker.pipe.poll():
+            while handled < records and worker.pipe.poll():  # at its end it hangs up
                 handled, heard_s = worker.pipe.recv(), time.monotonic()
             if time.monotonic() - heard_s > STALLED_S_MAX:
                 raise RuntimeError(f"the worker stopped at {handled:,} of {records:,} records")

@@ -22,6 +22,8 @@ from streams.record import Partition
 
 IDLE_COMMIT_S: Final = 1.0
 """How long nothing must finish before positions move over invisible records alone."""
+SETTLED_AT_ONCE: Final = 1_000
+"""Records whose outcomes are written down before the event loop gets to do anything else."""
 ABORTS_MAX: Final = 50
 """Aborts in a row after which the worker gives up."""
 ABORT_BACKOFF_S: Final = 0.05
@@ -118,7 +120,7 @@ class Committer:
             if not parts:
                 return
             try:
-                transaction = self._transaction(parts)
+                transaction = await self._transaction(parts)
                 types = set(self._outbox.types_used)
                 result = await self._transactions.commit(transaction)
             except BaseException:
@@ -139,11 +141,16 @@ class Committer:
                 self._on_unknown(self._core.unknown(parts))
             await self._back_off()
 
-    def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
+    async def _transaction(self, parts: Sequence[CommitPart]) -> Transaction:
         outputs: list[Output] = []
         positions: list[tuple[Any, dict[Partition, Mark]]] = []
         now_us = self._outbox.clock.now_us()
+        settled = 0
         for part in parts:
+            settled += len(part.commit.settled)
+            if settled >= SETTLED_AT_ONCE:
+                settled = 0
+                await asyncio.sleep(0)
             for one in part.commit.settled:
                 outputs += one.outputs
             if not part.empty:

@@ -48,8 +48,10 @@ COMMIT_POLL_S: Final = 0.005
 """The same once positions are committed outside of transactions: a commit waits for it."""
 SERVE_S: Final = 0.005
 """How often a waiting revocation looks for what the loop asks for."""
-BATCH_MAX: Final = 500
+BATCH_MAX: Final = 250
 """Records handed over at once."""
+AHEAD_MAX: Final = 2
+"""Batches handed over and not taken in yet: a window that opens would flood the event loop."""
 ROOM_POLL_S: Final = 0.005
 PATIENCE_S: Final = 0.5
 """How long a closed window is waited for before partitions are paused."""
@@ -106,6 +108,7 @@ class KafkaSource:
         self._told: dict[Partition, int] = {}
         self._last_token = 0
         self._over = threading.Event()
+        self._ahead = threading.Semaphore(AHEAD_MAX)
         self._poll_s = POLL_S
         self._paused = False
         self._held: frozenset[Partition] = frozenset()
@@ -248,9 +251,17 @@ class KafkaSource:
                 batch.append(record)
         if batches:
             self._window.take(count, size)
-            self._tell(self._listener.on_records, tuple(batches.items()))
+            # A loop that is held up for longer gets them all the same: polling must go on (H9).
+            paced = self._ahead.acquire(timeout=PATIENCE_S)
+            self._tell(self._take_in, tuple(batches.items()), paced)
         if stale:
             self._reload(tuple(stale))
+
+    def _take_in(self, batches: Sequence[tuple[int, Sequence[Record]]], paced: bool) -> None:
+        """On the event loop."""
+        if paced:
+            self._ahead.release()
+        self._listener.on_records(batches)
 
     def _tell_positions(self) -> None:
         """Positions that moved although nothing arrived: markers, aborted, compacted."""
