@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from consumers.journal import entries
 from consumers.retry import RetryPolicy
 from consumers.worker import assignment, core, endings, quarantine
 from consumers.worker.duplicates import RecentRecords
@@ -137,6 +138,17 @@ def forgets_repetitions(patch: Patch) -> None:
     patch.setattr(RecentRecords, "seen", lambda *_: False)
 
 
+def lost_part(patch: Patch) -> None:
+    """Of a journal that comes in parts the last one is not written."""
+    parts = entries._parts
+
+    def loses(commit: Any) -> Any:
+        found = list(parts(commit))
+        return found[:-1] if len(found) > 1 else found
+
+    patch.setattr(entries, "_parts", loses)
+
+
 def raised_as_finished(patch: Patch) -> None:
     """What a commit held that raised counts as finished when its worker drains."""
     give_up = core.Core.give_up
@@ -165,6 +177,7 @@ MUTATIONS: Final[Mapping[str, tuple[Callable[[Patch], None], str, int]]] = {
         (impatient, "dead_letters", 0),
         (forgets_repetitions, "no_duplicate_effect", 0),
         (raised_as_finished, "tiling", 0),
+        (lost_part, "tiling", 0),
     )
 }
 """What is broken, the checker that must notice, and a seed from which on it soon does."""

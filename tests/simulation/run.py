@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from consumers import marks
+from consumers.journal import entries
 from consumers.testing.virtual_time import Stuck, VirtualTimeLoop
 from consumers.worker import handling, turns
 from streams.memory import MemoryLogReader
@@ -173,6 +174,7 @@ def _bounds(schedule: Schedule) -> Iterator[None]:
     changes: list[tuple[ModuleType, str, Any]] = [
         (marks, "_RUNS_BYTES_MAX", schedule.bounds.mark_bytes_max),
         (turns, "COMMIT_BYTES_MAX", schedule.bounds.commit_bytes_max),
+        (entries, "FINISHED_MAX", schedule.bounds.journal_finished_max),
         (handling, "traceback", _NoStacks),
     ]
     before = [vars(module)[name] for module, name, _ in changes]

@@ -71,7 +71,13 @@ Action = Literal[
     "fault",
     "cancel",
     "raise_at",
+    "move_at",
+    "stop_at",
 ]
+
+
+AT_CALLS: Final[tuple[Action, ...]] = ("die_at", "hang_at", "raise_at", "move_at", "stop_at")
+"""What waits for a call of a worker, and befalls it in the middle."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +85,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     `die_at` and `hang_at` wait for its next call of that kind: there it dies, or is thrown out of
     its group and hears of nothing `for_ms` long, in the middle of what it is about to do (H3, H4).
-    `raise_at` makes such a call raise what no adapter of ours expects: the worker must end.
+    `raise_at` makes such a call raise what no adapter of ours expects: the worker must end. In the
+    middle of it `move_at` rebalances its group, and `fault` befalls that call: nobody knows how it
+    ended, and its partitions go to others (H7); `stop_at` tells the worker to end.
     """
 
     at_ms: int
@@ -110,6 +118,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Of the first hop."""
     mark_bytes_max: int
     commit_bytes_max: int
+    journal_finished_max: int
+    """Records that one journal record speaks of."""
 
 
 class Tempo(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +176,7 @@ def make_schedule(seed: int) -> Schedule:
         partitions=rng.choice((1, 1, 2, 3, 4)),
         two_groups=rng.random() < 0.4,
         workers=rng.choice((1, 2, 2, 3, 4)),
-        bounds=_bounds(rng),
+        bounds=_bounds(rng, seed),
         odds=Odds(
             slow=rng.choice((0.0, 0.1)),
             fast=rng.choice((0.0, 0.3, 1.0)),
@@ -184,11 +194,11 @@ def make_schedule(seed: int) -> Schedule:
         ),
         loads=loads,
         foreign=_foreign(rng),
-        events=(*_events(rng, rough, loads), *_raising(seed)),
+        events=(*_events(rng, rough, loads), *_raising(seed), *_meeting(seed)),
     )
 
 
-def _bounds(rng: random.Random) -> Bounds:
+def _bounds(rng: random.Random, seed: int) -> Bounds:
     wait_ms = rng.choice((1, 20, 200))
     return Bounds(
         in_flight_max=rng.choice((2, 5, 20, 100)),
@@ -208,6 +218,7 @@ def _bounds(rng: random.Random) -> Bounds:
         handlers=("a", "b") if rng.random() < 0.25 else ("a",),
         mark_bytes_max=rng.choice((3_008, 3_008, 4, 8)),
         commit_bytes_max=rng.choice((16_000_000, 16_000_000, 400)),
+        journal_finished_max=_journal_finished_max(seed),
     )
 
 
@@ -302,6 +313,11 @@ def _call(rng: random.Random) -> str:
     return rng.choices(list(_CALLS), list(_CALLS.values()))[0].value
 
 
+def _journal_finished_max(seed: int) -> int:
+    """By lots of its own, as below."""
+    return random.Random(f"{seed}/journal").choice((50_000, 50_000, 50_000, 50_000, 1, 2))
+
+
 def _raising(seed: int) -> tuple[Event, ...]:
     """By lots of their own: the schedules that there were before are as they were."""
     rng = random.Random(f"{seed}/raising")
@@ -315,6 +331,23 @@ def _raising(seed: int) -> tuple[Event, ...]:
         )
         for _ in range(count)
     )
+
+
+def _meeting(seed: int) -> tuple[Event, ...]:
+    """Rebalances and ends in the middle of calls; by lots of their own as well."""
+    rng = random.Random(f"{seed}/meeting")
+    count = rng.choice((1, 2, 4)) if rng.random() < 0.2 else 0
+    return tuple(_meet(rng) for _ in range(count))
+
+
+def _meet(rng: random.Random) -> Event:
+    at_ms, slot = rng.randint(0, 1_500), rng.randrange(8)
+    if rng.random() < 0.3:
+        call = rng.choice((Call.COMMITTED, Call.COMMITTED, Call.COMMIT))
+        return Event(at_ms=at_ms, action="stop_at", slot=slot, call=call.value)
+    fault = rng.choice(("", Fault.COMMIT_LOST.name, Fault.COMMIT_ANSWER_LOST.name))
+    call = Call.COMMIT if fault else rng.choice((Call.SEND_POSITIONS, Call.COMMIT_POSITIONS))
+    return Event(at_ms=at_ms, action="move_at", slot=slot, call=call.value, fault=fault)
 
 
 def _events(rng: random.Random, rough: float, loads: tuple[Load, ...]) -> tuple[Event, ...]:

@@ -35,7 +35,7 @@ from streams.topics import CONTROL, TASKS, TOPICS, Namespace
 from streams.topics.catalogue import dlq
 from streams.topics.partitioning import partition_for
 from tests.simulation.apps import ASSIGN, OUTPUT_TOPICS, envelope_of, make_apps
-from tests.simulation.schedule import Event, Foreign, Kind, Load, Schedule
+from tests.simulation.schedule import AT_CALLS, Action, Event, Foreign, Kind, Load, Schedule
 from tests.simulation.traced import Trace, TracedLog
 
 QUIET_S_MAX: Final = 1_800.0
@@ -113,11 +113,19 @@ class _Member:
         self.rng = random.Random(seed)
         self.stop = asyncio.Event()
         self.deaf_until_s = 0.0
-        self.dies_at = self.hangs_at = self.raises_at = ""
-        self.hangs_ms = 0
+        self.awaited: dict[Action, Event] = {}
+        """What befalls it in the middle of a call, by what it is."""
         self.raised = False
         self.task: asyncio.Task[None] | None = None
         self.dead = False
+
+    def due(self, call: Call) -> Event | None:
+        """What was to befall it in this call."""
+        for action in AT_CALLS:
+            event = self.awaited.get(action)
+            if event is not None and event.call == call.value:
+                return self.awaited.pop(action)
+        return None
 
 
 class World:
@@ -344,35 +352,39 @@ class World:
         tempo, lot = self.schedule.tempo, member.rng.random()
         if self.log._faults.delayed and lot > 1 - DELIVERED:
             self.log.deliver_delayed()  # in the middle of what it is doing now (H1)
-        if call.value == member.dies_at:
-            self._trace("dies_at", member.worker.run_id, call)
-            self._kill(member, "")
-        elif call.value == member.hangs_at:
-            member.hangs_at = ""
-            await self._hang(member, call)
-        elif call.value == member.raises_at:
-            member.raises_at = ""
-            self._raise(member, call)
+        if (event := member.due(call)) is not None:
+            await self._meet(event, member, call)
         elif lot < tempo.dies and self._deaths < tempo.deaths_max:
             self._deaths += 1
-            self._trace("dies_at", member.worker.run_id, call)
+            self._trace("die_at", member.worker.run_id, call)
             self._kill(member, "")
         elif lot < tempo.dies + tempo.slow and call is not Call.HEARTBEAT:
             await self._take_long(member.rng.choice(tempo.slow_ms))
 
-    async def _hang(self, member: _Member, call: Call) -> None:
-        """Out of the group in the middle of a call, and the last to hear of it."""
+    async def _meet(self, event: Event, member: _Member, call: Call) -> None:
+        """In the middle of a call."""
         worker = member.worker
-        self._trace("hangs_at", worker.run_id, call, member.hangs_ms)
-        member.deaf_until_s = asyncio.get_running_loop().time() + member.hangs_ms / 1000
-        self._expire(worker)
-        await self._take_long(member.hangs_ms)
+        self._trace(event.action, worker.run_id, call, event.fault, event.for_ms)
+        match event.action:
+            case "die_at":
+                self._kill(member, "")
+            case "hang_at":  # out of the group, and the last to hear of it
+                member.deaf_until_s = asyncio.get_running_loop().time() + event.for_ms / 1000
+                self._expire(worker)
+                await self._take_long(event.for_ms)
+            case "raise_at":
+                self._raise(member, call)
+            case "move_at":
+                if event.fault:
+                    self.log.fail_next(Fault[event.fault], 1)
+                self.log.rebalance(worker.group)
+            case "stop_at":
+                member.stop.set()
 
     def _raise(self, member: _Member, call: Call) -> None:
         """What it leaves open is aborted by its next producer, as a client would do it that finds
         a transaction open which it does not know of.
         """
-        self._trace("raises_at", member.worker.run_id, call)
         member.raised = True
         transactions = member.worker._loop._transactions
         if isinstance(transactions, MemoryTransactions):
@@ -527,12 +539,8 @@ class World:
                 self._kill(member, "")
             case "expire" if worker.source.member_id:
                 self._expire(worker)
-            case "die_at":
-                member.dies_at = event.call
-            case "hang_at":
-                member.hangs_at, member.hangs_ms = event.call, event.for_ms
-            case "raise_at":
-                member.raises_at = event.call
+            case action if action in AT_CALLS:
+                member.awaited[action] = event
             case "deafen":
                 now_s = asyncio.get_running_loop().time()
                 member.deaf_until_s = now_s + event.for_ms / 1000
