@@ -38,6 +38,7 @@ _PASSING: Final = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001 - it waited for a coordinator, and was not sent
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._WAIT_COORD,  # noqa: SLF001
     }

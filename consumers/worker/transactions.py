@@ -266,6 +266,7 @@ def produce_all(
 _PASSING: Final = frozenset(
     {
         KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
