@@ -2,9 +2,9 @@
 
 What a worker makes of a record dies by reference count when the record is committed. Until then it
 is there: a score of objects for each record in flight, which the collector would look at again and
-again without finding anything, for a sixth of the processor's time with Python's own threshold of
-700. So it looks once more objects have come than may be in flight; what handlers leave in cycles
-waits as long, a few tens of megabytes at most.
+again without finding anything, with Python's own threshold of 700. So it looks once more objects
+have come than may be in flight; what handlers leave in cycles waits as long, a few tens of
+megabytes at most.
 """
 
 from __future__ import annotations

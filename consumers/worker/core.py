@@ -40,7 +40,7 @@ from consumers.journal.outcomes import Settled
 from consumers.marks import Mark
 from consumers.worker.assignment import Assignment, CommitPart, Delivery, record_size
 from consumers.worker.duplicates import TELLING, repeats
-from consumers.worker.lanes import Gate, KeyLanes
+from consumers.worker.lanes import Gates, KeyLanes, no_gates
 from consumers.worker.quarantine import Quarantine
 from consumers.worker.turns import CommitTurns
 from streams.dead_letters import DLQ_TOPIC
@@ -59,14 +59,6 @@ _PRIORITIES: Final = {
 _ODD: Final = (REDRIVE, REDRIVE_FOR, REPLAY_OF, DLQ_TOPIC)
 _RARE: Final = frozenset((*TELLING, *_ODD))
 """Headers that call for a closer look."""
-
-Gates = Callable[[bytes], tuple[Gate, ...]]
-"""By payload type: what limits its handlers."""
-
-
-def no_gates(_type: bytes) -> tuple[Gate, ...]:
-    """Nothing limits any handler."""
-    return ()
 
 
 class Core:

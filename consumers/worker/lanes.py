@@ -74,6 +74,15 @@ class Gate:
         self.waiting: list[Ranked] = []
 
 
+Gates = Callable[[bytes], tuple[Gate, ...]]
+"""By payload type: what limits its handlers."""
+
+
+def no_gates(_type: bytes) -> tuple[Gate, ...]:
+    """Nothing limits any handler."""
+    return ()
+
+
 class KeyLanes(Generic[E]):
     """The lanes of one worker. Not thread-safe: one event loop owns it."""
 

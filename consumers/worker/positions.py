@@ -21,6 +21,7 @@ from confluent_kafka import (
 
 from consumers.marks import Mark
 from consumers.worker.ports import Committed
+from streams.kafka.groups import MOVING
 from streams.record import Partition
 
 COMMITTED_S_MAX: Final = 240.0
@@ -31,12 +32,8 @@ ASK_S_MAX: Final = 5.0
 """One question. The client may sleep through its coordinator's return, and hears no stop."""
 ASK_AGAIN_S: Final = 0.1
 
-_PASSING: Final = frozenset(
+_PASSING: Final = MOVING | frozenset(
     {
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are spelled so
         KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001 - it waited for a coordinator, and was not sent
         KafkaError._TRANSPORT,  # noqa: SLF001

@@ -12,9 +12,9 @@ from consumers.journal import Delivery
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
 from consumers.worker.control import ControlListener
-from consumers.worker.core import Core, Gates
+from consumers.worker.core import Core
 from consumers.worker.deliveries import KafkaDeliveries
-from consumers.worker.lanes import Gate
+from consumers.worker.lanes import Gate, Gates
 from consumers.worker.loop import WorkerLoop
 from consumers.worker.ports import Transactions
 from consumers.worker.registration import Registration

@@ -23,7 +23,7 @@ ANSWER_S_MAX: Final = 30.0
 """Seconds within which the coordinators must have answered."""
 
 _ASK_AGAIN_S: Final = 0.1
-_MOVING: Final = frozenset(
+MOVING: Final = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -31,6 +31,7 @@ _MOVING: Final = frozenset(
         KafkaError.UNSTABLE_OFFSET_COMMIT,
     }
 )
+"""A group's coordinator that is on its way elsewhere, or a transaction that is: ask again."""
 
 
 class GroupMember(NamedTuple):
@@ -84,7 +85,7 @@ class GroupAdmin:
                     if one.error is not None:
                         raise KafkaException(one.error)
             except KafkaException as error:
-                if error.args[0].code() not in _MOVING or time.monotonic() > give_up_at_s:
+                if error.args[0].code() not in MOVING or time.monotonic() > give_up_at_s:
                     raise self._unanswered(error) from error
                 time.sleep(_ASK_AGAIN_S)
             else:
@@ -118,7 +119,7 @@ class GroupAdmin:
             try:
                 described = self._result(asked[group])
             except KafkaException as error:
-                if error.args[0].code() not in _MOVING or time.monotonic() > give_up_at_s:
+                if error.args[0].code() not in MOVING or time.monotonic() > give_up_at_s:
                     raise self._unanswered(error) from error
                 time.sleep(_ASK_AGAIN_S)
             else:

@@ -15,7 +15,7 @@ import structlog
 from consumers import marks
 from consumers.journal import entries
 from consumers.testing.virtual_time import Stuck, VirtualTimeLoop
-from consumers.worker import handling, turns
+from consumers.worker import committer, handling, turns
 from streams.memory import MemoryLogReader
 from streams.schemas import Catalogue, Codec
 from tests.simulation.checkers import CHECKERS, faults_of
@@ -174,6 +174,7 @@ def _bounds(schedule: Schedule) -> Iterator[None]:
     changes: list[tuple[ModuleType, str, Any]] = [
         (marks, "_RUNS_BYTES_MAX", schedule.bounds.mark_bytes_max),
         (turns, "COMMIT_BYTES_MAX", schedule.bounds.commit_bytes_max),
+        (committer, "SETTLED_AT_ONCE", schedule.bounds.settled_at_once),
         (entries, "FINISHED_MAX", schedule.bounds.journal_finished_max),
         (handling, "traceback", _NoStacks),
     ]

@@ -120,6 +120,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     commit_bytes_max: int
     journal_finished_max: int
     """Records that one journal record speaks of."""
+    settled_at_once: int
+    """Records after which a commit that is written down lets others go first."""
 
 
 class Tempo(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +221,7 @@ def _bounds(rng: random.Random, seed: int) -> Bounds:
         mark_bytes_max=rng.choice((3_008, 3_008, 4, 8)),
         commit_bytes_max=rng.choice((16_000_000, 16_000_000, 400)),
         journal_finished_max=_journal_finished_max(seed),
+        settled_at_once=random.Random(f"{seed}/at once").choice((1_000, 1, 1, 3)),
     )
 
 

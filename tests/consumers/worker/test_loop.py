@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from consumers.context import EFFECTS_MAX, Context
 from consumers.marks import Mark
 from consumers.retry import RetryPolicy
 from consumers.worker import loop as loop_module
+from consumers.worker import runners
 from consumers.worker.handling import HandlerTimedOut
 from consumers.worker.ports import Committed
 from streams.dead_letters import DeadLetter
@@ -827,3 +829,20 @@ async def test_context_variables_reach_a_sync_handler_and_do_not_come_back() -> 
         rig.deliver(*(record(n, assign_task(n, "k")) for n in range(3)))
         await until(lambda: rig.committed() == 3, "committed")
     assert seen == ["clean"] * 3
+
+
+async def test_the_loop_gets_its_turn_however_many_runners_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After so many records of all runners together, with handlers that never suspend."""
+    monkeypatch.setattr(runners, "TURN_MAX", 4)
+    app, ran = noting()
+    async with rigged(app) as rig:
+        tasks = (record(n, assign_task(n, f"k{n}"), key=b"k%d" % n) for n in range(100))
+        rig.deliver(*tasks)
+        seen = [0]
+        while len(ran) < 100:
+            await asyncio.sleep(0)
+            seen.append(len(ran))
+    assert sorted(ran) == list(range(100))
+    assert max(after - before for before, after in pairwise(seen)) <= 4
