@@ -8,7 +8,8 @@ READY  := $(VENV)/.ready
 PEERS  := .venv-peers
 PEERS_READY := $(PEERS)/.ready
 # All of the tests, file by file in two processes, each with a broker: many of them mostly wait.
-WHOLE  := --numprocesses 2 --dist loadfile
+# A process that dies is a failure, and no test of its file is run again.
+WHOLE  := --numprocesses 2 --dist loadfile --max-worker-restart 0 --durations 25
 # The bench that compares with them runs if it is named, and if none is.
 NAMED  := $(filter-out -%,$(ARGS))
 NEEDED := $(if $(filter frameworks,$(or $(NAMED),$(if $(filter --profile,$(ARGS)),,frameworks))),$(PEERS_READY))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from structlog.testing import capture_logs
 from consumers.app import App
 from consumers.context import Context
 from consumers.worker import source as source_module
-from streams.record import Partition
+from consumers.worker.source import PATIENCE_S
+from streams.record import Partition, Record
 from streams.topics import TASKS
 from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
 from tests.contracts.members import KafkaBench, join
@@ -112,6 +115,34 @@ async def test_what_was_taken_before_a_partition_came_back_is_read_again(
         assert [one.position for one in member.of(source)] == list(range(10))
         current = member.assigned[source].token
         assert {token for token, found in member.records.items() if found} == {current}
+    finally:
+        await member.stop()
+        bench.close()
+
+
+async def test_an_event_loop_that_was_held_up_is_not_flooded(
+    kafka: str, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog is there and the loop blocks: no more is handed over than it will soon take in."""
+    monkeypatch.setattr(source_module, "BATCH_MAX", 10)
+    bench = KafkaBench(kafka, namespace)
+    source = Partition(bench.topic, 0)
+    bench.append(source, *(b"%d" % n for n in range(500)))
+    member = join(bench)
+    loop = asyncio.get_running_loop()
+    at_once: list[int] = []
+    take_in = member.on_records
+
+    def held_up(batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        if not member.records:
+            time.sleep(PATIENCE_S / 2)  # a handler that blocks, no longer than is waited for
+            loop.call_soon(lambda: at_once.append(len(member.of(source))))
+        take_in(batches)
+
+    monkeypatch.setattr(member, "on_records", held_up)
+    try:
+        await until(lambda: len(member.records.get(1, ())) == 500, "all of it")
+        assert at_once[0] <= 30  # the batch that held it up, and the two behind it
     finally:
         await member.stop()
         bench.close()
