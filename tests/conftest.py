@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from consumers.worker.watchdog import Watchdog
+
 pytest_plugins = ["streams.brokers.fixtures"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bites_are_heard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A watchdog that ends a process of tests says so where somebody reads it."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    bite = Watchdog.bite
+
+    def heard(watchdog: Watchdog) -> None:
+        if capture is not None and watchdog.ends_process:
+            capture.suspend_global_capture(in_=False)
+        bite(watchdog)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watchdog, "bite", heard)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

@@ -39,6 +39,7 @@ from consumers.worker.ports import Assigned, Committed, SourceListener
 from consumers.worker.positions import commit_positions, committed_positions, warn_of_removed
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of
+from streams.kafka.complaints import Complaints
 from streams.kafka.configs import SILENT
 from streams.record import Partition, Record
 
@@ -113,6 +114,7 @@ class KafkaSource:
         self._paused = False
         self._held: frozenset[Partition] = frozenset()
         self._fatal: KafkaError | None = None
+        self._complaints = Complaints(_log, "consumer_error")
 
     # --- the port ----------------------------------------------------------------------------
 
@@ -392,7 +394,7 @@ class KafkaSource:
         if error.fatal():
             self._fatal = error
         else:
-            _log.warning("consumer_error", error=error.str(), code=error.name())
+            self._complaints.tell(error)
 
 
 def _resolve(done: asyncio.Future[Committed], how: Committed) -> None:

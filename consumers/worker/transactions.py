@@ -44,6 +44,7 @@ from consumers.journal.outcomes import Output
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.watchdog import Watchdog
 from streams.errors import BrokerError
+from streams.kafka.complaints import Complaints
 from streams.kafka.configs import MURMUR2, SILENT
 from streams.topics.catalogue import DLQ_EXTRA_BYTES, RECORD_BYTES_MAX
 
@@ -96,6 +97,7 @@ class KafkaTransactions:
         self._make_producer = make_producer
         self._producer: Producer | None = None
         self._suspicious = False
+        self._complaints = Complaints(_log, "producer_error")
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="agentlog-commit", daemon=True)
         self._watchdog = Watchdog("a transaction", WATCHDOG_S, give_up)
@@ -226,13 +228,14 @@ class KafkaTransactions:
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            self._watchdog.step()
             producer.purge()
             del producer
 
     def _on_error(self, error: KafkaError) -> None:
         """A disconnect, a timeout, no broker: the last request may still be on its way (H1)."""
         self._suspicious = True
-        _log.warning("producer_error", error=error.str(), code=error.name())
+        self._complaints.tell(error)
 
 
 def produce_all(

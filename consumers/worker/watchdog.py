@@ -10,6 +10,7 @@ What holds the interpreter's lock all the time stops it too.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import sys
 import threading
@@ -65,13 +66,21 @@ class Watchdog:
             same = self._at_work and self._step == seen
             seen, looks = self._step, looks + 1 if same else 0
             if looks >= LOOKS:
-                self._bite()
+                self.bite()
                 return
 
-    def _bite(self) -> None:
+    @property
+    def ends_process(self) -> bool:
+        """Whether its bite does what it is for, and is not only noted."""
+        return self._give_up is os._exit
+
+    def bite(self) -> None:
+        """Say what happened and where every thread stands, and give up."""
         sys.stderr.write(
             f"agentlog: a step of {self._what} did not end within {self._step_s_max:g} s; ending "
             "this worker so that its group can go on (H6)\n"
         )
         sys.stderr.flush()
+        with contextlib.suppress(OSError, ValueError):  # it is no file
+            faulthandler.dump_traceback()
         self._give_up(WATCHDOG_EXIT)

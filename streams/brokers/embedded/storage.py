@@ -19,7 +19,7 @@ from streams.brokers.embedded.diagnosis import explain_death
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.errors import BrokerError
 
-FORMAT_TIMEOUT_S = 60.0
+FORMAT_TIMEOUT_S = 180.0  # as for the brokers themselves (`launch`)
 _CLUSTER_ID = re.compile(r"^cluster\.id=(.+)$", re.MULTILINE)
 
 
