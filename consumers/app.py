@@ -16,7 +16,7 @@ A handler may be `async def`, or `def`: then it runs on a thread of the app's po
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
@@ -26,12 +26,26 @@ from consumers.retry import RetryPolicy
 from consumers.window import CLIENT_QUEUE_BYTES
 from streams.errors import ConfigurationError
 from streams.fleets import AGENTS_MAX, is_agent
-from streams.topics import INBOX, JOURNAL
+from streams.ports import LogReader
+from streams.record import Partition
+from streams.schemas import Codec
+from streams.topics import INBOX, JOURNAL, Namespace
 
 EVERY_TYPE: Final = "*"
 
 HandlerFunction = Callable[[Any, Mapping[str, Any]], Awaitable[None] | None]
 F = TypeVar("F", bound=Callable[..., Awaitable[None] | None])
+
+
+class LogAccess(msgspec.Struct, frozen=True):
+    """How an app whose handlers need more than their record reads the log."""
+
+    open: Callable[[], LogReader]
+    """A reader of its own."""
+    codec: Codec
+    namespace: Namespace
+    run: Callable[[Callable[[], Any]], Awaitable[Any]]
+    """Calls a function that may wait for the log, without holding up the event loop."""
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -152,6 +166,14 @@ class App:
         for holds, problem in rules:
             if not holds:
                 raise ConfigurationError(f"app {self.name!r}: {problem}")
+
+    def for_worker(self, access: LogAccess) -> App:
+        """The app as one worker runs it: another one, if it keeps something of its partitions."""
+        del access
+        return self
+
+    def forget(self, sources: Sequence[Partition]) -> None:
+        """For apps that keep something of each partition: these are not this worker's any more."""
 
     def on(
         self,

@@ -19,7 +19,7 @@ from streams.answers import Answer, answered, failed
 from streams.client import TIMEOUT_S
 from streams.dead_letters import REDRIVEN, DeadLetter, redrive_headers, resolved
 from streams.envelope import ATTEMPT, SEQUENCE, Envelope
-from streams.errors import DecodeError, NonRetriable
+from streams.errors import AgentlogError, DecodeError, NonRetriable
 from streams.record import Record
 from streams.requests import json_envelope
 
@@ -40,6 +40,17 @@ Effect = Callable[[str], Awaitable[Any] | Any]
 
 class TooManyOutputs(NonRetriable):
     """A handler published more because of one record than one transaction should hold."""
+
+
+class EndsWorker(BaseException):
+    """For runtimes built on handlers to raise: what the worker needs is not there, for any record.
+
+    The record keeps its place, and `cause` ends the worker.
+    """
+
+    def __init__(self, cause: AgentlogError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 class Effected(NamedTuple):
@@ -112,6 +123,7 @@ class Context:
         "_output_bytes",
         "_published",
         "_sent",
+        "assignment",
         "attempt",
         "cancelled",
         "envelope",
@@ -131,6 +143,7 @@ class Context:
         handler: str,
         *,
         attempt: int = 1,
+        assignment: int = 0,
         last_failure: Failure | None = None,
         effects: dict[str, Effected] | None = None,
     ) -> None:
@@ -142,6 +155,9 @@ class Context:
         """Name of the handler that runs."""
         self.attempt = attempt
         """Counts from 1, anew in a process that takes over."""
+        self.assignment = assignment
+        """Names the time for which the worker has the record's partition: another number once it
+        was taken away, or read again after a commit that nobody knows the end of."""
         self.last_failure = last_failure
         """How the attempt before this one failed; None at the first."""
         self.cancelled = False
@@ -267,6 +283,33 @@ class Context:
         # With the note or not at all: if that is refused, nothing goes back.
         self._put(resolved(record, action=REDRIVEN, redrive=redrive, note=note), back)
 
+    # --- for the aggregate runtime -----------------------------------------------------------
+
+    def write(self, envelope: Envelope, *, cached_as: str | None = None) -> None:
+        """Publish an envelope; with `cached_as` to the compacted `state` topic, under that key."""
+        self._check_running("writes")
+        self._put(envelope, cached_as=cached_as)
+
+    def write_event(self, envelope: Envelope) -> tuple[Envelope, Output]:
+        """Publish an event with its place in its stream. As readers will see it, and its record."""
+        self._check_running("writes")
+        self._put(envelope, versioned=True)
+        written = self.outputs[-1]
+        return self._outbox.codec.decode(written.value, tuple(written.headers)), written
+
+    def write_answer(self, envelope: Envelope, tells: Output | None) -> None:
+        """Publish an answer whose last field is a position: that of an output of this handler, if
+        there is one (`Output.tells`).
+        """
+        self._check_running("answers")
+        before = len(self.outputs)
+        self._put(envelope)
+        if tells is not None:
+            self.outputs[before:] = [
+                msgspec.structs.replace(one, value=(one.value or b"")[:-1], tells=tells)
+                for one in self.outputs[before:]
+            ]
+
     # --- at once -----------------------------------------------------------------------------
 
     async def send_now(self, envelope: Envelope) -> Envelope:
@@ -317,10 +360,19 @@ class Context:
         self._ended = True
         return self.outputs
 
-    def _put(self, envelope: Envelope, *with_it: Output) -> Envelope:
+    def _put(
+        self,
+        envelope: Envelope,
+        *with_it: Output,
+        versioned: bool = False,
+        cached_as: str | None = None,
+    ) -> Envelope:
         """An envelope and what must go with it into the outputs: all of it, or an error."""
         stamped = self._stamped(envelope, self._name, self._published)
-        found = [*self._outbox.records(stamped), *with_it]
+        made = self._outbox.records(stamped, versioned=versioned)
+        if cached_as is not None:
+            made = [self._outbox.cached(made[0], cached_as)]
+        found = [*made, *with_it]
         size = self._output_bytes + sum([len(output.value or b"") for output in found])
         if len(self.outputs) + len(found) > OUTPUTS_MAX or size > OUTPUT_BYTES_MAX:
             raise TooManyOutputs(

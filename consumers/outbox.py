@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from consumers.journal.outcomes import Output
 from streams import outgoing
 from streams.answers import Answer
@@ -17,7 +19,7 @@ from streams.kafka.schema_topic import schema_record
 from streams.ports import Clock
 from streams.record import Record
 from streams.schemas import Codec
-from streams.topics import INBOX, SCHEMAS, TOPICS, Namespace
+from streams.topics import INBOX, SCHEMAS, STATE, TOPICS, Namespace
 from streams.topics.catalogue import dlq
 
 RECORD_BYTES_MAX: Final = 1_000_000
@@ -99,19 +101,27 @@ class Outbox:
             return envelope.kind
         return self.codec.catalogue.type(envelope.type).kind
 
-    def records(self, envelope: Envelope) -> list[Output]:
+    def records(self, envelope: Envelope, *, versioned: bool = False) -> list[Output]:
         """The records of a stamped envelope, one per route, encoded and checked.
 
-        Raises the `EnvelopeError` that says what is wrong; nothing is kept then.
+        `versioned` for an event with its place in its stream. Raises the `EnvelopeError` that says
+        what is wrong; nothing is kept then.
         """
-        return self._made(self._outgoing, envelope)
+        return self._made(self._outgoing, envelope, versioned=versioned)
+
+    def cached(self, made: Output, key: str) -> Output:
+        """The same record on the compacted `state` topic, under this key."""
+        topic = self._namespace.topic(STATE)
+        return msgspec.structs.replace(made, topic=topic, key=key.encode(), partition=None)
 
     def journal(self, envelope: Envelope) -> list[Output]:
         """The record of a journal envelope."""
         return self._made(self._journal, envelope.with_(kind=self.kind_of(envelope)))
 
-    def _made(self, outgoing_: outgoing.Outbox, envelope: Envelope) -> list[Output]:
-        ready = outgoing_.prepare(envelope)
+    def _made(
+        self, outgoing_: outgoing.Outbox, envelope: Envelope, *, versioned: bool = False
+    ) -> list[Output]:
+        ready = outgoing_.prepare(envelope, versioned=versioned)
         self.types_used.add(envelope.type)
         return [
             Output(self._full(logical), key, ready.value, ready.headers)

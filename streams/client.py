@@ -12,6 +12,7 @@ in a handler's transaction: so a handler may await the answer to one. One event 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import uuid
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from streams.answers import ANSWER_KINDS, STREAM_TYPES, Answer, read_answer, read_json
+from streams.commands import Commanded, new_command, read_commanded
 from streams.envelope import Envelope
 from streams.errors import (
     AgentlogError,
@@ -126,7 +128,7 @@ class Client:
         `ClientClosed`; `LogError` if the inbox is lost meanwhile (ask again), `BrokerError` if a
         lost one cannot be opened; what the publisher raises for an envelope that cannot be sent.
         """
-        with self._asking(to, payload, timeout_s) as asked:
+        with self._asking(functools.partial(new_request, to, payload), timeout_s) as asked:
             deadline = _now() + timeout_s
             await self._send(asked, deadline)
             envelope = await asked.get(deadline)
@@ -156,7 +158,7 @@ class Client:
         Raises `StreamBroken` for a gap, `StreamOverrun`, and what `request` raises.
         """
         read = 0
-        with self._asking(to, payload, timeout_s) as asked:
+        with self._asking(functools.partial(new_request, to, payload), timeout_s) as asked:
             request_id = asked.request.id
             deadline = _now() + timeout_s
             await self._send(asked, deadline)
@@ -184,6 +186,22 @@ class Client:
                         return
                 if event is not None:
                     deadline = _now() + idle_s
+
+    async def command(self, envelope: Envelope, *, timeout_s: float = TIMEOUT_S) -> Commanded:
+        """Send a command to the stream that it names (`stream_id`), and return what came of it.
+
+        With `expected_version` it is carried out only if the stream is there. A timeout says
+        nothing of whether it was carried out, unless the command says what it expects.
+
+        Raises `CommandRejected`; `VersionConflict`, which has the stream's version and state to
+        decide from anew; and what `request` raises.
+        """
+        with self._asking(functools.partial(new_command, envelope), timeout_s) as asked:
+            deadline = _now() + timeout_s
+            await self._send(asked, deadline)
+            answer = await asked.get(deadline)
+            asked.settled = True
+            return read_commanded(answer, asked.request.id)
 
     async def close(self) -> None:
         """Fail what waits, tell its handlers to stop, then disconnect. Twice does no harm."""
@@ -214,15 +232,11 @@ class Client:
             asked.fail(LogError(str(error)))
 
     @contextmanager
-    def _asking(
-        self, to: str, payload: Envelope | Mapping[str, Any], timeout_s: float
-    ) -> Iterator[Mailbox]:
+    def _asking(self, make: Callable[..., Envelope], timeout_s: float) -> Iterator[Mailbox]:
         """A request that waits, until its answer is there or nobody wants it any more."""
         now_us = self._clock.now_us()
         correlation_id = uuid.uuid4().hex
-        request = new_request(
-            to,
-            payload,
+        request = make(
             request_id=message_id(now_us // 1000, random_suffix(self._rng)),
             correlation_id=correlation_id,
             reply_to=self._inbox.name,

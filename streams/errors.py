@@ -15,6 +15,8 @@
     ├── RequestError                 a request that got no answer, or not all of it
     │   ├── RequestTimeout           nobody answered in time
     │   ├── RequestFailed            whoever was asked says that there is no answer, and why
+    │   │   └── CommandRejected      the stream that a command was for says no
+    │   ├── VersionConflict          the stream is at another version than the command expects
     │   ├── StreamBroken             a piece of a streamed answer is missing
     │   ├── StreamRestarted          a later attempt streams the answer anew
     │   ├── StreamOverrun            its pieces came faster than they were read
@@ -32,7 +34,7 @@ way out.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class AgentlogError(Exception):
@@ -153,6 +155,27 @@ class RequestFailed(RequestError):
         super().__init__(request_id, f"{name}: {message}" if name else message)
         self.name = name
         self.message = message
+
+
+class CommandRejected(RequestFailed):
+    """An aggregate says no to a command: `name` is short and stable, `message` says it in words."""
+
+    def __init__(self, request_id: str, stream_id: str, name: str, message: str) -> None:
+        super().__init__(request_id, name, message)
+        self.stream_id = stream_id
+
+
+class VersionConflict(RequestError):
+    """A stream is at `version`, not where the command expects it. `state` is what it is there."""
+
+    def __init__(self, request_id: str, stream_id: str, version: int, state: Any) -> None:
+        super().__init__(
+            request_id,
+            f"{stream_id} is at version {version} by now; decide anew from there",
+        )
+        self.stream_id = stream_id
+        self.version = version
+        self.state = state
 
 
 class StreamBroken(RequestError):

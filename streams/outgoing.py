@@ -52,14 +52,14 @@ class Outbox:
         self._record_bytes_max = record_bytes_max
         self._namespace = namespace
 
-    def prepare(self, envelope: Envelope) -> Outgoing:
+    def prepare(self, envelope: Envelope, *, versioned: bool = False) -> Outgoing:
         """The records that an envelope becomes.
 
-        Raises `UnknownType`, `InvalidEnvelope`, `InvalidPayload`, `Unroutable`,
-        `EnvelopeTooLarge`.
+        `versioned` lets it have a place in a stream: for the aggregate runtime alone. Raises
+        `UnknownType`, `InvalidEnvelope`, `InvalidPayload`, `Unroutable`, `EnvelopeTooLarge`.
         """
         event_type = self._codec.catalogue.type(envelope.type)
-        if envelope.stream_version is not None:
+        if envelope.stream_version is not None and not versioned:
             raise InvalidEnvelope("stream_version", "is for the aggregate runtime alone to set")
         if not (
             envelope.id

@@ -44,6 +44,10 @@ class LogReader(Protocol):
         """The end (LSO) of every partition of these topics, by full name, as of now."""
         ...
 
+    def appended_end(self, source: Partition) -> int:
+        """The end of one partition as of now, records of open transactions included."""
+        ...
+
     def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
         """The first position that each partition still has."""
         ...

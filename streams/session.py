@@ -20,12 +20,14 @@ from streams.brokers.probe import require_reachable
 from streams.brokers.provider import Progress
 from streams.client import Client
 from streams.errors import ConfigurationError
+from streams.kafka.entries import Entries
 from streams.kafka.publisher import DELIVERY_TIMEOUT_MS, Publisher
 from streams.kafka.registry import Registry
 from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.kafka.schema_topic import SchemaTopic
 from streams.schemas import Catalogue, Codec
 from streams.settings import Settings
+from streams.state_access import SharedState
 from streams.topics import Namespace
 
 REQUEST_DELIVERY_TIMEOUT_MS: Final = 30_000
@@ -80,6 +82,11 @@ class Session:
             self.publisher(sender, delivery_timeout_ms=REQUEST_DELIVERY_TIMEOUT_MS),
             ReplyInbox(self.bootstrap_servers, self.namespace, self.codec, name),
         )
+
+    def shared_state(self, agent: str) -> SharedState:
+        """The agents' shared state, as `agent` reads and sets it."""
+        entries = Entries(self.bootstrap_servers, self.namespace, self.codec)
+        return SharedState(self.client(agent), entries)
 
 
 def read_settings() -> Settings:

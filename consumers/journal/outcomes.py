@@ -87,6 +87,9 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     headers: list[tuple[str, bytes]]
     partition: int | None = None
     """None: by the key."""
+    tells: Output | None = None
+    """Another output of the same transaction, whose position this one tells: an Avro long, which
+    is the last of its fields and lacks in its value until the log has given it."""
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ from streams.record import Record
 Outputs = Mapping[str, Sequence[Output]]
 """By handler's name."""
 
+_ASK: Final = frozenset({Kind.REQUEST, Kind.COMMAND})
 _log: Final = structlog.get_logger("agentlog.worker")
 
 
@@ -74,8 +75,8 @@ class Endings:
         return found + self._answer(delivery, envelope, ending)
 
     def _answer(self, delivery: Delivery, envelope: Envelope, ending: Ending) -> list[Output]:
-        """An error to whoever asked, if it was a request."""
-        if envelope.kind is not Kind.REQUEST or not envelope.reply_to:
+        """An error to whoever asked, if it was a request or a command."""
+        if envelope.kind not in _ASK or not envelope.reply_to:
             return []
         answer = failed(envelope, str(ending.reason), ending.detail)
         return _told(delivery, self._outbox.answer, delivery.record, envelope, answer)

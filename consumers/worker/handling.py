@@ -88,6 +88,7 @@ class Handling:
             payload,
             handler.name,
             attempt=delivery.attempt,
+            assignment=delivery.assignment.token,
             last_failure=delivery.failure,
             effects=delivery.effects,
         )

@@ -194,6 +194,7 @@ class WorkerLoop:
         """Drop everything of theirs: it is another's now."""
         self._core.give_up(sources)
         self._interrupt_gone()
+        self._app.forget(sources)
         if sources:
             _log.info("given_up", partitions=[str(source) for source in sources])
         self._runners.dispatch_soon()

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from consumers.app import App
-from consumers.context import Failure, RunCell, current_run
+from consumers.context import EndsWorker, Failure, RunCell, current_run
 from consumers.journal import Ending, Outcome, Output, Reason, Settled
 from consumers.journal.outcomes import HANDLED
 from consumers.outbox import Outbox
@@ -125,7 +125,7 @@ class Runners:
     def _on_runner_done(self, runner: asyncio.Task[None]) -> None:
         self._runners.discard(runner)
         if not runner.cancelled() and (error := runner.exception()) is not None:
-            self._fail(error)
+            self._fail(error.cause if isinstance(error, EndsWorker) else error)
         self.dispatch_soon()
 
     async def _run_all(self, delivery: Delivery | None) -> None:

@@ -5,9 +5,10 @@ Steps, and what a crash between two of them means
 0. A producer stands: `init_transactions` has bumped its epoch and ended whatever an earlier
    producer of this process left open.
 1. `begin_transaction`. Local: nothing is on the log. A crash leaves nothing.
-2. `produce` every output and journal record. They are on the log but invisible: no marker says
-   that they count. A crash: the broker aborts them when the transaction times out, or the
-   supervisor ends it at once; the next owner starts at the old positions and runs them again.
+2. `produce` every output and journal record; last, once the others have their positions, what
+   tells one of them. They are on the log but invisible: no marker says that they count. A crash:
+   the broker aborts them when the transaction times out, or the supervisor ends it at once; the
+   next owner starts at the old positions and runs them again.
 3. `send_offsets_to_transaction`, once per distinct assignment, with that assignment's own group
    metadata (H3). The positions are pending. The broker refuses them if the assignment is gone
    (H4). A crash: as in 2; a new owner waits until the positions are stable (H5).
@@ -34,13 +35,14 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from consumers.journal.outcomes import Output
+from consumers.journal.telling import completed
 from consumers.worker.ports import Committed, Transaction
 from consumers.worker.watchdog import Watchdog
 from streams.errors import BrokerError
@@ -149,7 +151,7 @@ class KafkaTransactions:
         try:
             producer.begin_transaction()
             self._watchdog.step()
-            produce_all(producer, transaction.outputs)
+            self._produce(producer, transaction.outputs)
             for metadata, positions in transaction.positions:
                 self._watchdog.step()
                 producer.send_offsets_to_transaction(
@@ -172,6 +174,18 @@ class KafkaTransactions:
         if self._suspicious or time.monotonic() - began > SUSPICIOUS_S:
             self._discard()
         return Committed.YES
+
+    def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:
+        telling = [one for one in outputs if one.tells is not None]
+        if not telling:
+            produce_all(producer, outputs)
+            return
+        wanted = {id(one.tells) for one in telling}
+        told = produce_noting(producer, outputs, wanted)
+        self._watchdog.step()
+        if producer.flush(CALL_S_MAX) or told.keys() != wanted:
+            raise BufferError("records whose positions others tell were not taken")
+        produce_all(producer, completed(telling, told))
 
     # --- when a step fails -------------------------------------------------------------------
 
@@ -264,6 +278,31 @@ def produce_all(
                     raise
                 producer.poll(BUFFER_POLL_S)
     producer.poll(0)
+
+
+def produce_noting(
+    producer: Producer, outputs: Iterable[Output], wanted: Container[int]
+) -> Mapping[int, int]:
+    """Hand over all outputs but those that tell a position. Once the client is flushed, the answer
+    has the positions of the wanted ones, by `id`, if they were taken. Raises as `produce_all`.
+    """
+    found: dict[int, int] = {}
+    run: list[Output] = []
+    for output in outputs:
+        if id(output) not in wanted:
+            if output.tells is None:
+                run.append(output)
+            continue
+
+        def on_delivery(error: KafkaError | None, message: Message, key: int = id(output)) -> None:
+            if error is None:
+                found[key] = message.offset() or 0
+
+        produce_all(producer, run)
+        produce_all(producer, [output], on_delivery)
+        run.clear()
+    produce_all(producer, run)
+    return found
 
 
 _PASSING: Final = frozenset(

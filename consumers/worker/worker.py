@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from consumers.app import App
+from consumers.app import App, LogAccess
 from consumers.journal import Delivery
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
@@ -24,6 +24,7 @@ from consumers.worker.status import client_id
 from consumers.worker.transactions import KafkaTransactions
 from streams.client import Client
 from streams.kafka.publisher import Publisher
+from streams.kafka.reader import KafkaLogReader
 from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.ports import Clock, SystemClock
 from streams.schemas import Codec
@@ -56,7 +57,11 @@ class Worker:
         record_bytes_max: int = RECORD_BYTES_MAX,
         on_commit: Callable[[], None] | None = None,
     ) -> None:
-        self.app = app
+        self.app = app.for_worker(
+            LogAccess(
+                lambda: KafkaLogReader(bootstrap_servers), codec, namespace, asyncio.to_thread
+            )
+        )
         self.run_id = run_id or new_run_id()
         self._servers = bootstrap_servers
         self._namespace = namespace

@@ -126,6 +126,11 @@ class KafkaLogReader:
         ends = self._positions(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return Cut(cluster_id=self._cluster_id(), topic_ids=topic_ids, ends=ends)
 
+    def appended_end(self, source: Partition) -> int:
+        """The end of one partition as of now, records of open transactions included."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return self._positions([source], latest, IsolationLevel.READ_UNCOMMITTED)[source]
+
     def await_settled(self, topics: Iterable[str]) -> None:
         """Return once every transaction that is open on these topics now has ended.
 

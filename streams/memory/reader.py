@@ -26,6 +26,10 @@ class MemoryLogReader:
         partitions = self._partitions(topics)
         return self._cut({one: self._log.end(one) for one in partitions})
 
+    def appended_end(self, source: Partition) -> int:
+        """The end of one partition as of now, records of open transactions included."""
+        return self._log.end(source, committed=False)
+
     def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
         """The first position that each partition still has."""
         return {one: self._log.start(one) for one in self._partitions(topics)}

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -72,6 +74,12 @@ class Cluster:
         """The node's process as it is now."""
         state = self._kafka.state
         return state.processes[[one.node_id for one in state.nodes].index(node)]
+
+    def copy_logs(self, folder: Path) -> None:
+        """Put each node's log into a folder: what a row found wrong may be the brokers' doing."""
+        for log in self._kafka.folder.glob("node-*/logs/*.log"):
+            if log.stat().st_size:
+                shutil.copy(log, folder / f"{log.parent.parent.name}-{log.name}")
 
     # --- what breaks it ----------------------------------------------------------------------
 

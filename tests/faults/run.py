@@ -110,7 +110,8 @@ async def run_fault(
 ) -> Row:
     """Run one fault on a healthy cluster, and leave it healthy.
 
-    The workers' logs stay in a folder of their own if the row is not clean, and in `keep` always.
+    The workers' logs stay in a folder of their own if the row is not clean, and in `keep` always;
+    if it is not clean, the brokers' beside them.
     """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"{fault.name}-", dir=keep))
@@ -129,6 +130,11 @@ async def run_fault(
             records=0,
             notes={"reason": str(reason)},
         )
+    except Exception:
+        cluster.copy_logs(folder)
+        raise
+    if not row.clean:
+        cluster.copy_logs(folder)
     if row.clean and keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:

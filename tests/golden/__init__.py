@@ -127,6 +127,31 @@ _PAYLOADS: Final[dict[str, dict[str, Any]]] = {
             }
         ],
     },
+    "agentlog.aggregate.CommandAnswered": {
+        "command_id": "msg-1376409445999-000000000",
+        "stream_id": "state:plan",
+        "verdict": "conflict",
+        "version": 7,
+        "events": 0,
+        "error": {"name": "VersionConflict", "message": "state:plan is at version 7"},
+        "state": b"\xa0",
+        "topic": "agentlog.events",
+        "partition": 3,
+        "position": -1,
+    },
+    "agentlog.state.EntrySet": {
+        "key": "plan",
+        "value": '{"step":2}',
+        "updated_by": "agent-7",
+        "updated_at": _DAY_US,
+    },
+    "agentlog.state.SetEntry": {
+        "key": "plan",
+        "value": '{"step":2}',
+        "notify": True,
+        "include_value": False,
+        "subscribers": ["agent-8"],
+    },
     "agentlog.state.StateChanged": {
         "key": "plan",
         "version": 2,

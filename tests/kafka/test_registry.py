@@ -152,7 +152,7 @@ async def test_s5_06_a_reader_that_cannot_go_on_is_replaced(
     kafka: str, topics: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was heard holds meanwhile; the next reader begins anew and drops nothing."""
-    monkeypatch.setattr("streams.kafka.registry.RETRY_S", 0.1)
+    monkeypatch.setattr("streams.kafka.compacted.RETRY_S", 0.1)
     await register(kafka, topics, "ns.a", "planner")
     opened: list[Any] = []
 

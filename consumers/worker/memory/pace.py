@@ -22,6 +22,8 @@ class Call(StrEnum):
     COMMIT_ANSWER = "commit_answer"
     """Not a call: a commit has happened, and its answer is on its way."""
     ABORT = "abort"
+    READ = "read"
+    """An app reads the log itself, to rebuild what it keeps."""
 
 
 async def at_once(_call: Call) -> None:

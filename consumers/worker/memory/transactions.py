@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from consumers.journal.outcomes import Output
+from consumers.journal.telling import completed
 from consumers.worker.memory.pace import Call, Pace, at_once
 from consumers.worker.memory.source import stored_positions
 from consumers.worker.ports import Committed, Transaction
@@ -49,7 +50,13 @@ class MemoryTransactions:
             _log.warning("no_producer", error=str(error))
             return Committed.NO
         try:
+            telling = [one for one in transaction.outputs if one.tells is not None]
+            told: dict[int, int] = {}
             for output in transaction.outputs:
+                if output.tells is None:
+                    await self._pace(Call.APPEND)
+                    told[id(output)] = append_output(self._log, output, producer)
+            for output in completed(telling, told):
                 await self._pace(Call.APPEND)
                 append_output(self._log, output, producer)
             for metadata, marks in transaction.positions:
@@ -102,10 +109,10 @@ class MemoryTransactions:
         return self._producer
 
 
-def append_output(log: MemoryLog, output: Output, producer: Producer | None = None) -> None:
+def append_output(log: MemoryLog, output: Output, producer: Producer | None = None) -> int:
     """Write an output where it says, else where its key belongs. Raises `CallFailed`."""
     partition = output.partition
     if partition is None:
         partition = partition_for(output.key or b"", max(len(log.partitions(output.topic)), 1))
     source = Partition(output.topic, partition)
-    log.append(source, output.key, output.value, tuple(output.headers), producer=producer)
+    return log.append(source, output.key, output.value, tuple(output.headers), producer=producer)

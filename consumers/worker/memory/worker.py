@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import Any
 
-from consumers.app import App
+from consumers.app import App, LogAccess
 from consumers.journal import Delivery
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
@@ -19,7 +21,7 @@ from consumers.worker.memory.source import MemorySource
 from consumers.worker.memory.transactions import MemoryTransactions
 from consumers.worker.ports import Transactions
 from consumers.worker.worker import REVOKE_MARGIN_S, gates_of
-from streams.memory import MemoryLog, MemoryPublisher
+from streams.memory import MemoryLog, MemoryLogReader, MemoryPublisher
 from streams.schemas import Codec
 from streams.topics import Namespace
 
@@ -42,7 +44,8 @@ class MemoryWorker:
         pace: Pace = at_once,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
-        self.app = app
+        access = LogAccess(lambda: MemoryLogReader(log), codec, namespace, self._read)
+        self.app = app = app.for_worker(access)
         self.run_id = run_id
         self.group = namespace.group(app.name)
         self._log = log
@@ -124,6 +127,10 @@ class MemoryWorker:
         self._require_alive()
         await self._inner_pace(call)
         self._require_alive()
+
+    async def _read(self, call: Callable[[], Any]) -> Any:
+        await self._pace(Call.READ)
+        return call()
 
     def _require_alive(self) -> None:
         if self._crashed:  # nothing catches it, as nothing catches SIGKILL
