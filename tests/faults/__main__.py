@@ -20,6 +20,7 @@ from rich.console import Console
 from tests.faults import report
 from tests.faults.cluster import Cluster
 from tests.faults.run import Row, broken_row, run_fault
+from tests.faults.stage import NothingWorks
 from tests.faults.table import FAULTS
 
 RECORDS: Final = 100_000
@@ -52,8 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(names: Sequence[str], records: int, keep: Path | None) -> list[Row]:
-    """Every fault, on one cluster; a fault that leaves it unusable costs the next ones nothing."""
+    """Every fault, on one cluster; a fault that leaves it unusable costs the next ones nothing.
+
+    Where nothing works even before the fault, the next cluster gets it too, and its row says so.
+    """
     rows: list[Row] = []
+    in_vain = ""
     began = time.monotonic()
     while len(rows) < len(names):
         with Cluster() as cluster:
@@ -65,7 +70,13 @@ async def _run(names: Sequence[str], records: int, keep: Path | None) -> list[Ro
                     row = await run_fault(fault, cluster, records, _say, keep=keep)
                 except Exception as error:  # noqa: BLE001 - whatever it was is this row's
                     broken = True
+                    if isinstance(error, NothingWorks) and not in_vain:
+                        in_vain = str(error)
+                        _say(f"{fault.name}: once more, on another cluster: {in_vain}")
+                        continue
                     row = broken_row(fault, error)
+                if in_vain:
+                    row.notes["once in vain"], in_vain = in_vain, ""
                 _say(f"{report.line(row)} ({time.monotonic() - began:.0f} s in all)")
                 rows.append(row)
     return rows

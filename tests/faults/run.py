@@ -36,6 +36,7 @@ from tests.faults.stage import (
     DidNotHappen,
     Fault,
     Notes,
+    NothingWorks,
     NotPossibleHere,
     Placement,
     Stage,
@@ -316,7 +317,7 @@ async def _reach(stage: Stage, share: float) -> None:
         return stage.progress.done >= wanted and not idle
 
     if not await stage.progress.until(reached, silence_s_max=SILENCE_S_MAX, limit_s=LIMIT_S):
-        raise RuntimeError(f"not every worker works even before the fault: see {stage.folder}")
+        raise NothingWorks(f"not every worker works even before the fault: see {stage.folder}")
 
 
 async def _keep_up(stage: Stage, pace_s: float) -> None:

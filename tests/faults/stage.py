@@ -38,6 +38,10 @@ class NotPossibleHere(Exception):
     """This machine does not allow the fault; says why."""
 
 
+class NothingWorks(Exception):
+    """The pipeline does not work even before the fault: nothing can be said about that."""
+
+
 class DidNotHappen(Exception):
     """The fault did not take place as it must, so its zeros would prove nothing."""
 
