@@ -32,6 +32,10 @@ LATE_S_MAX: Final = 1.0
 """By which a load that is spread over time may lag behind its pace and catch up."""
 PACE_RECORDS: Final = 200
 """Records sent in one go when the load is spread over time."""
+UNACKNOWLEDGED_MAX: Final = 2_000
+"""Records under way to the brokers: librdkafka's idempotent producer spins on those that it cannot
+deliver, and here it shares two cores with the brokers that it waits for."""
+LOOK_AGAIN_S: Final = 0.1
 _EPOCH_MS: Final = 1_700_000_000_000
 _SETTINGS: Final = {
     "enable.idempotence": True,
@@ -99,9 +103,11 @@ def publish(
     *,
     pace_s: float = 0.0,
     goes_on: Callable[[], bool] = lambda: False,
+    is_kept_up: Callable[[], bool] = lambda: True,
 ) -> Load:
     """Append a load to `tasks`, spread over `pace_s` seconds, and more of it at the same pace for
-    as long as it `goes_on`; returns the load as it has become.
+    as long as it `goes_on`; returns the load as it has become. It waits while it is not kept up
+    with: a backlog that grows for as long as a fault lasts would only measure itself.
 
     Raises `RuntimeError` unless all of it was acknowledged.
     """
@@ -119,6 +125,8 @@ def publish(
         if index % PACE_RECORDS == 0:
             due_at = began + pace_s * index / load.records
             _poll_until(producer, due_at)
+            while len(producer) > UNACKNOWLEDGED_MAX or not is_kept_up():
+                producer.poll(LOOK_AGAIN_S)
             # What brokers that are away held up is late, not made good all at once.
             began += max(0.0, time.monotonic() - due_at - LATE_S_MAX)
         if index >= load.records and not goes_on():

@@ -44,6 +44,8 @@ from tests.faults.stage import (
 from tests.faults.starts import starts_of, total_starts
 from tests.faults.timeline import Figures, figures
 
+LEFT_MAX: Final = 20_000
+"""Positions left at which a load that comes at a pace waits: some six seconds of it."""
 SILENCE_S_MAX: Final = 90.0
 """Without a commit for so long, all nodes being up, what is left counts as stuck: transaction and
 session timeouts are over by then several times."""
@@ -283,6 +285,7 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
             *(servers, stage.namespace, CODEC, least),
             pace_s=pace_s * LEAST_SHARE,
             goes_on=lambda: pace_s > 0 and stage.not_over_for(pace_s * AFTER_SHARE),
+            is_kept_up=lambda: not pace_s or stage.progress.left <= LEFT_MAX,
         )
 
     stage.loaded = asyncio.create_task(load())
