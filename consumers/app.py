@@ -100,7 +100,7 @@ class App:
         in_flight_max: int = 10_000,
         in_flight_bytes_max: int = 64 * 1024 * 1024,
         running_max: int = 100,
-        commit_linger_ms: int = 10,
+        commit_linger_ms: int = 5,
         drain_s_max: float = 30.0,
         skip_imports: bool = True,
         delivery: Literal["exactly_once", "at_least_once"] = "exactly_once",
