@@ -21,12 +21,12 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
-from consumers.journal.outcomes import Delivery
+from consumers.journal.outcomes import Delivery, Output
 from consumers.retry import RetryPolicy
 from consumers.window import CLIENT_QUEUE_BYTES
 from streams.errors import ConfigurationError
 from streams.fleets import AGENTS_MAX, is_agent
-from streams.ports import LogReader
+from streams.ports import Clock, OpenEndReader
 from streams.record import Partition
 from streams.schemas import Codec
 from streams.topics import INBOX, JOURNAL, Namespace
@@ -40,12 +40,16 @@ F = TypeVar("F", bound=Callable[..., Awaitable[None] | None])
 class LogAccess(msgspec.Struct, frozen=True):
     """How an app whose handlers need more than their record reads the log."""
 
-    open: Callable[[], LogReader]
+    open: Callable[[], OpenEndReader]
     """A reader of its own."""
     codec: Codec
     namespace: Namespace
+    clock: Clock
     run: Callable[[Callable[[], Any]], Awaitable[Any]]
     """Calls a function that may wait for the log, without holding up the event loop."""
+    write: Callable[[Sequence[Output], Sequence[str]], Awaitable[bool]]
+    """Appends records of these payload types in one transaction, apart from the commits of
+    outcomes; False if it did not happen, or nobody knows."""
 
 
 class Handler(msgspec.Struct, frozen=True):

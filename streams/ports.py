@@ -44,10 +44,6 @@ class LogReader(Protocol):
         """The end (LSO) of every partition of these topics, by full name, as of now."""
         ...
 
-    def appended_end(self, source: Partition) -> int:
-        """The end of one partition as of now, records of open transactions included."""
-        ...
-
     def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
         """The first position that each partition still has."""
         ...
@@ -59,4 +55,12 @@ class LogReader(Protocol):
         positions may hold markers or aborted records. Raises `LogError` if `start` was removed by
         retention or lies beyond the log's end, `BrokerError` if the broker does not answer.
         """
+        ...
+
+
+class OpenEndReader(LogReader, Protocol):
+    """A log reader that also knows where a partition ends with what is not committed yet."""
+
+    def appended_end(self, source: Partition) -> int:
+        """The end of one partition as of now, records of open transactions included."""
         ...

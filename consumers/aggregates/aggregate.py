@@ -86,7 +86,7 @@ class Aggregate:
 
     `name` is the front of its streams' ids. Raise `version` when `evolve` comes to mean something
     else in a way that its code does not show: snapshots of other code or another version are never
-    used. `snapshot_every` is after how many events of a stream a snapshot is written.
+    used.
     """
 
     def __init__(
@@ -95,19 +95,15 @@ class Aggregate:
         *,
         initial: Callable[[], Any],
         version: int = 1,
-        snapshot_every: int = 100,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 f"an aggregate cannot be called {name!r}: it is the front of its streams' ids; "
                 "write small letters, digits, - and _, as in `task`"
             )
-        if snapshot_every < 1:
-            raise ConfigurationError(f"aggregate {name}: snapshot_every must be at least 1")
         self.name = name
         self.initial = initial
         self.version = version
-        self.snapshot_every = snapshot_every
         self._decides: dict[str, Decide] = {}
         self._evolves: dict[str, Evolve] = {}
 

@@ -13,8 +13,9 @@ commit in one transaction, which a worker that lost the partition cannot commit.
     unknown      the partition is read again under another assignment: rebuilt
     lost         forgotten
 
-Rebuilding ends where the partition ended when it was assigned, records of open transactions
-included: the last owner's may be committed, though its marker is still on the way.
+Rebuilding begins behind the last checkpoint, and ends where the partition ended when it was
+assigned, records of open transactions included: the last owner's may be committed, though its
+marker is still on the way. Checkpoints are made beside the work, from what is committed.
 """
 
 from __future__ import annotations
@@ -27,17 +28,25 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from consumers.aggregates.aggregate import Aggregate
+from consumers.aggregates.checkpoints import (
+    CHECKPOINT_MADE,
+    STATE_SNAPSHOTTED,
+    checkpoint_records,
+    last_checkpoint,
+)
+from consumers.aggregates.code import made_by
 from consumers.aggregates.deciding import Decision, Verdict, decide
-from consumers.aggregates.rebuilding import STATE_DIGEST, Rebuilding, require_distinct
+from consumers.aggregates.rebuilding import STATE_DIGEST, require_distinct
+from consumers.aggregates.restoring import begin, events_of, fold, snapshots_of
 from consumers.aggregates.states import MemoryStates, StateTable
 from consumers.app import App, LogAccess
 from consumers.context import Context, EndsWorker
 from streams.commands import COMMAND_ANSWERED
 from streams.envelope import Envelope, Kind
 from streams.errors import AgentlogError, BrokerError, ConfigurationError
-from streams.ports import LogReader
+from streams.ports import OpenEndReader
 from streams.record import Partition
-from streams.topics import COMMANDS, EVENTS
+from streams.topics import COMMANDS, EVENTS, SNAPSHOTS, Namespace
 
 RESTORE_S_MAX: Final = 30.0
 """Longest that rebuilding waits for an open transaction: a worker's times out after 10 s, and the
@@ -50,17 +59,17 @@ _log: Final = structlog.get_logger("agentlog.aggregates")
 class _Log(NamedTuple):
     """What one worker's states are rebuilt from."""
 
-    reader: LogReader
+    reader: OpenEndReader
     access: LogAccess
 
-    async def run(self, call: Callable[..., Any], *values: Any) -> Any:
-        return await self.access.run(partial(call, *values))
+    async def run(self, call: Callable[..., Any], *values: Any, **named: Any) -> Any:
+        return await self.access.run(partial(call, *values, **named))
 
 
 class _Owned:
     """One partition of `commands` under one assignment."""
 
-    __slots__ = ("assignment", "epoch", "restoring", "states")
+    __slots__ = ("assignment", "checkpointing", "epoch", "restoring", "states")
 
     def __init__(self, assignment: int, states: StateTable) -> None:
         self.assignment = assignment
@@ -68,13 +77,23 @@ class _Owned:
         self.epoch = 0
         self.restoring: asyncio.Task[None]
         """One task for all commands that wait for it: none of them can interrupt it."""
+        self.checkpointing: asyncio.Task[None] | None = None
+
+    def close(self) -> None:
+        """Nothing of it is wanted any more."""
+        self.restoring.cancel()
+        if self.checkpointing is not None:
+            self.checkpointing.cancel()
+        self.states.close()
 
 
 class AggregateApp(App):
     """The app of a group that decides for these aggregates.
 
-    `make_states` makes the table of one partition (default: in memory). `bounds` are those of
-    `App`; delivery is exactly once. Raises `ConfigurationError` for two aggregates of one name, or
+    `make_states` makes the table of one partition (default: in memory). A checkpoint is written
+    when `events` has grown by `checkpoint_positions` since the last, or by anything in
+    `checkpoint_s_max`; every `checkpoint_look_s` somebody looks. `bounds` are those of `App`;
+    delivery is exactly once. Raises `ConfigurationError` for two aggregates of one name, or
     that decide on the same commands.
     """
 
@@ -83,6 +102,9 @@ class AggregateApp(App):
         name: str,
         *aggregates: Aggregate,
         make_states: Callable[[Partition], StateTable] = lambda _: MemoryStates(),
+        checkpoint_positions: int = 10_000,
+        checkpoint_s_max: float = 3_600.0,
+        checkpoint_look_s: float = 10.0,
         **bounds: Any,
     ) -> None:
         if {"topics", "delivery"} & bounds.keys():
@@ -95,6 +117,9 @@ class AggregateApp(App):
         super().__init__(name, topics=(COMMANDS,), **bounds)
         self.aggregates = aggregates
         self._make_states = make_states
+        self._checkpoint_positions = checkpoint_positions
+        self._checkpoint_s_max = checkpoint_s_max
+        self._checkpoint_look_s = checkpoint_look_s
         self._bounds = bounds
         self._owned: dict[Partition, _Owned] = {}
         self._log: _Log | None = None
@@ -107,7 +132,13 @@ class AggregateApp(App):
     def for_worker(self, access: LogAccess) -> AggregateApp:
         """The same app with states of its own, and the log that they are rebuilt from."""
         made = AggregateApp(
-            self.name, *self.aggregates, make_states=self._make_states, **self._bounds
+            self.name,
+            *self.aggregates,
+            make_states=self._make_states,
+            checkpoint_positions=self._checkpoint_positions,
+            checkpoint_s_max=self._checkpoint_s_max,
+            checkpoint_look_s=self._checkpoint_look_s,
+            **self._bounds,
         )
         made._log = _Log(access.open(), access)
         return made
@@ -116,8 +147,7 @@ class AggregateApp(App):
         """These are not this worker's any more."""
         for source in sources:
             if (owned := self._owned.pop(source, None)) is not None:
-                owned.restoring.cancel()
-                owned.states.close()
+                owned.close()
 
     # --- commands ----------------------------------------------------------------------------
 
@@ -170,19 +200,26 @@ class AggregateApp(App):
             owned.restoring.result()
         except AgentlogError as error:  # no later attempt of one command could mend it
             raise EndsWorker(error) from error
+        except Exception as error:
+            problem = f"the streams of {source} cannot be rebuilt: {type(error).__name__}: {error}"
+            raise EndsWorker(AgentlogError(problem)) from error
         return owned
 
     async def _restore(self, source: Partition, owned: _Owned) -> None:
         log, loop = self._bound, asyncio.get_running_loop()
-        events = Partition(log.access.namespace.topic(EVENTS), source.index)
-        rebuilding = Rebuilding(self.aggregates, log.access.codec, owned.states)
+        access, began = log.access, loop.time()
+        events = events_of(access.namespace, source.index)
+        await log.run(_require_alike, log.reader, access.namespace)
         appended = await log.run(log.reader.appended_end, events)
-        began, position = loop.time(), 0
+        rebuilding, position = await log.run(
+            begin, *self._parts(log), source.index, owned.states, end_max=appended
+        )
+        first = position
         while position < appended:
             end = (await log.run(log.reader.ends, [events.topic])).ends[events]
             if end > position:
                 upto = min(end, appended)
-                await log.run(_fold, rebuilding, log.reader, events, position, upto)
+                await log.run(fold, rebuilding, log.reader, events, position, upto)
                 position = upto
             elif loop.time() - began > RESTORE_S_MAX:
                 raise BrokerError(
@@ -193,20 +230,77 @@ class AggregateApp(App):
             else:
                 await asyncio.sleep(ASK_AGAIN_S)
         owned.epoch = rebuilding.epoch + 1
+        owned.checkpointing = asyncio.create_task(self._make_checkpoints(source.index, first))
         _log.info(
             "streams_restored",
             partition=str(source),
             events=rebuilding.events,
+            from_position=first,
             epoch=owned.epoch,
             seconds=round(loop.time() - began, 3),
         )
 
+    # --- checkpoints -------------------------------------------------------------------------
 
-def _fold(
-    rebuilding: Rebuilding, reader: LogReader, source: Partition, start: int, end: int
-) -> None:
-    for batch in reader.read(source, start, end):
-        rebuilding.add(batch)
+    async def _make_checkpoints(self, index: int, end: int) -> None:
+        """As the partition grows beyond `end`, the end of its last checkpoint."""
+        log, loop = self._bound, asyncio.get_running_loop()
+        events = events_of(log.access.namespace, index)
+        made_at = loop.time()
+        while True:
+            await asyncio.sleep(self._checkpoint_look_s)
+            try:
+                now = (await log.run(log.reader.ends, [events.topic])).ends[events]
+                due = loop.time() - made_at >= self._checkpoint_s_max
+                grown = now - end >= (1 if due else self._checkpoint_positions)
+                if grown and await self._make_checkpoint(index, now):
+                    end, made_at = now, loop.time()
+            except AgentlogError as error:  # it saves time later; without it nothing is wrong
+                _log.warning("no_checkpoint", partition=str(events), error=str(error))
+
+    async def _make_checkpoint(self, index: int, end: int) -> bool:
+        """One of everything below `end`, rebuilt from the log: what is in memory may be ahead."""
+        log, states = self._bound, MemoryStates()
+        access = log.access
+        events = events_of(access.namespace, index)
+        snapshots = snapshots_of(access.namespace, index)
+        rebuilding, start = await log.run(begin, *self._parts(log), index, states, end_max=end)
+        await log.run(fold, rebuilding, log.reader, events, start, end)
+        before = await log.run(last_checkpoint, log.reader, access.codec, snapshots)
+        now = await log.run(log.reader.ends, [events.topic])
+        records = checkpoint_records(
+            access.codec,
+            snapshots,
+            events,
+            states.items(),
+            topic_id=now.topic_ids[events.topic],
+            end=end,
+            epoch=rebuilding.epoch,
+            made_by={one.name: made_by(one, access.codec) for one in self.aggregates},
+            previous=before.position if before is not None else -1,
+            sender=self.name,
+            now_us=access.clock.now_us(),
+        )
+        written = await access.write(records, (STATE_SNAPSHOTTED, CHECKPOINT_MADE))
+        if written:
+            _log.info("checkpoint_made", partition=str(events), end=end, streams=len(records) - 1)
+        return written
+
+    def _parts(self, log: _Log) -> tuple[Any, ...]:
+        return self.aggregates, log.reader, log.access.codec, log.access.namespace
+
+
+def _require_alike(reader: OpenEndReader, namespace: Namespace) -> None:
+    """Raise `ConfigurationError` unless a stream has the same partition on all of its topics."""
+    topics = namespace.topics((COMMANDS, EVENTS, SNAPSHOTS))
+    ends = reader.ends(topics).ends
+    counts = {topic: sum(1 for one in ends if one.topic == topic) for topic in topics}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{topic} has {count}" for topic, count in counts.items())
+        raise ConfigurationError(
+            f"{told} partitions; a stream needs the same one on all of them, so their numbers must "
+            "be equal: make the topics anew in a fresh namespace, `agentlog topics apply`"
+        )
 
 
 def answer(ctx: Context, decision: Decision, topic: str) -> Envelope:

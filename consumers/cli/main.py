@@ -16,6 +16,7 @@ from consumers.cli import (
     publish,
     replay,
     schemas,
+    stream,
     tail,
     topics,
     worker,
@@ -41,6 +42,7 @@ app.command(name="workers")(workers.workers)
 app.command(name="cancel")(cancel.cancel)
 app.add_typer(projections.app, name="projections")
 app.add_typer(replay.app, name="replay")
+app.command(name="stream")(stream.stream)
 app.command(name="audit")(audit.audit)
 app.add_typer(dlq.app, name="dlq")
 app.command(name="demo")(demo.demo)

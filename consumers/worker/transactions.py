@@ -65,7 +65,7 @@ CONFIG: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,
     "partitioner": MURMUR2,
     "compression.type": "lz4",
-    "linger.ms": 1,  # what is sent before the positions need not wait for them
+    "linger.ms": 5,
     "message.max.bytes": RECORD_BYTES_MAX + DLQ_EXTRA_BYTES,
     "transaction.timeout.ms": 10_000,
     "message.timeout.ms": 9_000,

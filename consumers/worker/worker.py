@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from consumers.app import App, LogAccess
-from consumers.journal import Delivery
+from consumers.journal import Delivery, Output
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
 from consumers.worker.control import ControlListener
@@ -16,7 +16,7 @@ from consumers.worker.core import Core
 from consumers.worker.deliveries import KafkaDeliveries
 from consumers.worker.lanes import Gate, Gates
 from consumers.worker.loop import WorkerLoop
-from consumers.worker.ports import Transactions
+from consumers.worker.ports import Committed, Transaction, Transactions
 from consumers.worker.registration import Registration
 from consumers.worker.sending import Sending
 from consumers.worker.source import KafkaSource
@@ -57,9 +57,15 @@ class Worker:
         record_bytes_max: int = RECORD_BYTES_MAX,
         on_commit: Callable[[], None] | None = None,
     ) -> None:
+        clock = clock or SystemClock()
         self.app = app.for_worker(
             LogAccess(
-                lambda: KafkaLogReader(bootstrap_servers), codec, namespace, asyncio.to_thread
+                open=lambda: KafkaLogReader(bootstrap_servers),
+                codec=codec,
+                namespace=namespace,
+                clock=clock,
+                run=asyncio.to_thread,
+                write=self._write_apart,
             )
         )
         self.run_id = run_id or new_run_id()
@@ -72,7 +78,7 @@ class Worker:
         self._outbox = Outbox(
             codec,
             namespace,
-            clock or SystemClock(),
+            clock,
             app_name=app.name,
             writer=self.run_id,
             record_bytes_max=record_bytes_max,
@@ -139,6 +145,18 @@ class Worker:
         return KafkaTransactions(
             self._servers, self._namespace.transactional_id(self.app.name, self.run_id)
         )
+
+    async def _write_apart(self, outputs: Sequence[Output], types: Sequence[str]) -> bool:
+        """`LogAccess.write`."""
+        transactions = KafkaTransactions(
+            self._servers, self._namespace.transactional_id(self.app.name, f"{self.run_id}-apart")
+        )
+        schemas = [self._outbox.schema_record(name) for name in types]
+        try:
+            committed = await transactions.commit(Transaction([*schemas, *outputs], []))
+        finally:
+            await transactions.close()
+        return committed is Committed.YES
 
     def _make_publisher(self) -> Publisher:
         return Publisher(

@@ -129,6 +129,7 @@ _OTHERS: Final = (
         partitions=8,
         config=_APPEND_ONLY,
         payloads=("agentlog.snapshot.*",),
+        growable=False,
     ),
     Topic(
         name=STATE, key="state key", partitions=1, config=_COMPACTED, payloads=("agentlog.state.*",)

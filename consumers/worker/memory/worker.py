@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumers.app import App, LogAccess
-from consumers.journal import Delivery
+from consumers.journal import Delivery, Output
 from consumers.outbox import RECORD_BYTES_MAX, Outbox
 from consumers.window import Window
 from consumers.worker.core import Core
@@ -19,7 +19,7 @@ from consumers.worker.memory.pace import Call, Pace, at_once
 from consumers.worker.memory.sending import MemorySending, memory_client
 from consumers.worker.memory.source import MemorySource
 from consumers.worker.memory.transactions import MemoryTransactions
-from consumers.worker.ports import Transactions
+from consumers.worker.ports import Committed, Transaction, Transactions
 from consumers.worker.worker import REVOKE_MARGIN_S, gates_of
 from streams.memory import MemoryLog, MemoryLogReader, MemoryPublisher
 from streams.schemas import Codec
@@ -44,7 +44,14 @@ class MemoryWorker:
         pace: Pace = at_once,
         record_bytes_max: int = RECORD_BYTES_MAX,
     ) -> None:
-        access = LogAccess(lambda: MemoryLogReader(log), codec, namespace, self._read)
+        access = LogAccess(
+            open=lambda: MemoryLogReader(log),
+            codec=codec,
+            namespace=namespace,
+            clock=log.clock,
+            run=self._read,
+            write=self._write_apart,
+        )
         self.app = app = app.for_worker(access)
         self.run_id = run_id
         self.group = namespace.group(app.name)
@@ -61,7 +68,7 @@ class MemoryWorker:
             ),
             self._require_alive,
         )
-        outbox = Outbox(
+        self._outbox = outbox = Outbox(
             codec,
             namespace,
             log.clock,
@@ -127,6 +134,13 @@ class MemoryWorker:
         self._require_alive()
         await self._inner_pace(call)
         self._require_alive()
+
+    async def _write_apart(self, outputs: Sequence[Output], types: Sequence[str]) -> bool:
+        """`LogAccess.write`."""
+        apart = MemoryTransactions(self._log, f"{self.transactional_id}-apart", pace=self._pace)
+        schemas = [self._outbox.schema_record(name) for name in types]
+        committed = await apart.commit(Transaction([*schemas, *outputs], []))
+        return committed is Committed.YES
 
     async def _read(self, call: Callable[[], Any]) -> Any:
         await self._pace(Call.READ)

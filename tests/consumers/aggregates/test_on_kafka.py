@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from consumers.aggregates import AggregateApp, MemoryStates, Rebuilding
+from consumers.aggregates.checkpoints import last_checkpoint
+from consumers.aggregates.restoring import snapshots_of
 from consumers.aggregates.shared_state import shared_state
+from consumers.cli.main import app as cli
+from consumers.worker import Worker
 from consumers.worker.transactions import CONFIG
-from streams.errors import VersionConflict
+from streams.envelope import Kind
+from streams.errors import ConfigurationError, LogError, VersionConflict
 from streams.record import Partition
 from streams.session import Session, session_on
 from streams.settings import Settings
-from streams.shared_state import ENTRY_SET
+from streams.shared_state import ENTRY_SET, set_entry
 from streams.state_access import SharedState
-from streams.topics import COMMANDS, EVENTS, TOPICS
+from streams.topics import COMMANDS, EVENTS, SNAPSHOTS, TOPICS
+from streams.topics.partitioning import partition_for
 from tests.consumers.worker.harness import CODEC, USED, Bench, until
 
 TWO = {
     **USED,
-    **{name: msgspec.structs.replace(TOPICS[name], partitions=2) for name in (COMMANDS, EVENTS)},
+    **{
+        name: msgspec.structs.replace(TOPICS[name], partitions=2)
+        for name in (COMMANDS, EVENTS, SNAPSHOTS)
+    },
+}
+
+
+STAMPED: dict[str, Any] = {
+    "id": "msg-1700000000000-000000000",
+    "kind": Kind.COMMAND,
+    "sender": "a",
+    "created_at": 1_700_000_000_000_000,
 }
 
 
@@ -32,6 +53,19 @@ TWO = {
 def bench(kafka: str, namespace: str) -> Bench:
     """A namespace whose streams are on two partitions."""
     return Bench(kafka, namespace, TWO)
+
+
+async def test_topics_that_do_not_go_together_end_the_worker_and_lose_no_command(
+    kafka: str, namespace: str
+) -> None:
+    """A stream would have its events on another partition than its commands: it says so."""
+    bench = Bench(kafka, namespace, {**TWO, EVENTS: TOPICS[EVENTS]})
+    bench.send([set_entry("n", 1).with_(**STAMPED)])
+    worker = Worker(app(), bench.servers, bench.namespace, CODEC)
+    with pytest.raises(ConfigurationError, match=r"commands has 2, .*events has 8.*must be equal"):
+        await asyncio.wait_for(worker.run(asyncio.Event()), 60)
+    assert set(bench.positions("state", COMMANDS).values()) <= {0}
+    assert bench.records("commands.dlq") == []
 
 
 @pytest.fixture
@@ -131,3 +165,64 @@ async def test_an_owner_waits_for_the_transaction_that_another_left_open(
         await asyncio.to_thread(producer.abort_transaction, 30)
         assert await asyncio.wait_for(setting, 30) == 2
         assert not task.done()
+
+
+async def test_an_owner_begins_behind_a_checkpoint_that_was_written_beside_the_work(
+    bench: Bench, session: Session
+) -> None:
+    """In one transaction on `snapshots`; the next owner folds only what came after it."""
+    often = AggregateApp(
+        "state", shared_state(), dedup_window=0, checkpoint_positions=20, checkpoint_look_s=0.2
+    )
+    index = partition_for(b"state:n", 2)
+    snapshots = snapshots_of(bench.namespace, index)
+    async with bench.working(often) as task, session.shared_state("a") as state:
+        for n in range(30):
+            await state.set("n", n, notify=False)
+        await until(
+            lambda: last_checkpoint(bench.reader, CODEC, snapshots) is not None,
+            "a checkpoint",
+            task=task,
+        )
+    found = last_checkpoint(bench.reader, CODEC, snapshots)
+    assert found is not None
+    assert (found.streams, found.epoch) == (1, 1)
+    with capture_logs() as logs:
+        async with bench.working(often), session.shared_state("a") as state:
+            assert await state.set("n", 0, expected_version=30, notify=False) == 31
+    restored = [one for one in logs if one["event"] == "streams_restored"]
+    assert [one["from_position"] >= 20 for one in restored] == [True]
+    assert rebuilt(bench) == {"state:n": 31}
+
+
+async def test_the_command_line_shows_a_stream_as_it_is_and_was(
+    bench: Bench, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state and the events that made it; a version, and a moment before there was any."""
+    async with bench.working(app()), session.shared_state("a") as state:
+        for n in range(3):
+            await state.set("n", n)
+    monkeypatch.setenv("AGENTLOG_BOOTSTRAP_SERVERS", bench.servers)
+    monkeypatch.setenv("AGENTLOG_NAMESPACE", bench.namespace.name)
+
+    def shown(*arguments: str) -> Any:
+        return CliRunner().invoke(cli, ["stream", "state:n", *arguments])
+
+    document = json.loads(shown("--json").stdout)
+    assert (document["version"], document["state"]["value"]) == (3, "2")
+    assert [one["version"] for one in document["events"]] == [1, 2, 3]
+    assert json.loads(shown("--json", "--version", "2").stdout)["state"]["value"] == "1"
+    assert json.loads(shown("--json", "--whole").stdout)["digest"] == document["digest"]
+    pretty = shown().stdout
+    assert "version 3" in pretty
+    assert "EntrySet" in pretty
+    for wrong, error, why in (
+        (("--at", "2020-01-01T00:00:00Z"), LogError, "has no events below"),
+        (("--version", "9"), LogError, "has 3 events"),
+        (("--app", "json:dumps"), ConfigurationError, "neither an Aggregate nor"),
+    ):
+        failed = shown(*wrong)
+        assert isinstance(failed.exception, error), failed
+        assert why in str(failed.exception)
+    other = CliRunner().invoke(cli, ["stream", "goal"])
+    assert "is a stream of no aggregate" in str(other.exception)
