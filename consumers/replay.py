@@ -16,6 +16,7 @@ import gc
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -105,9 +106,9 @@ def replay(
     now = reader.ends(topics)
     cut = (now if cut is None else cut).of(topics)
     cut.require_same_log(now)
-    ranges = _ranges(cut, reader.starts(topics))
+    ranges = _ranges(cut, reader.starts(topics), filters)
     many = min(workers or os.cpu_count() or 1, WORKERS_MAX, max(len(ranges), 1))
-    in_columns = columnar and isinstance(projection, Columnar)
+    in_columns = columnar and isinstance(projection, Columnar) and filters.in_columns
     size = sum(end - start for _, start, end in ranges)
     fold = partial(_fold_range, reader, codec, projection, namespace, filters, in_columns)
     if (
@@ -137,10 +138,13 @@ def replay(
     )
 
 
-def _ranges(cut: Cut, starts: dict[Partition, int]) -> list[Range]:
+def _ranges(cut: Cut, starts: dict[Partition, int], filters: Filters) -> list[Range]:
     """What there is to read, longest first. Raises `LogError` if a beginning was removed."""
+    counts = Counter(source.topic for source in cut.ends)
     ranges = []
     for source, end in cut:
+        if not filters.reads(source, counts[source.topic]):
+            continue
         if starts[source] > 0 and end > 0:
             raise LogError(
                 f"{source} begins at {starts[source]}: what was below is gone, so nothing that "

@@ -3,7 +3,8 @@
     now            the end of the log as it is
     2026-03-01T12:00:00Z    RFC 3339; times are append times, and the moment includes them
     -15m  -1h30m   that long before now (d, h, m, s, ms)
-    @NAME          the cut written in the file NAME
+    @NAME          the cut that was saved under that name (`agentlog cut save NAME`)
+    @./FILE        the cut in a file
     cut1:…         the cut itself
 
 `parse_moment` is pure; `resolve_at` asks the log.

@@ -10,6 +10,7 @@ from consumers.cli import (
     audit,
     broker,
     cancel,
+    cut,
     demo,
     dlq,
     projections,
@@ -43,6 +44,7 @@ app.command(name="cancel")(cancel.cancel)
 app.add_typer(projections.app, name="projections")
 app.add_typer(replay.app, name="replay")
 app.command(name="stream")(stream.stream)
+app.add_typer(cut.app, name="cut")
 app.command(name="audit")(audit.audit)
 app.add_typer(dlq.app, name="dlq")
 app.command(name="demo")(demo.demo)

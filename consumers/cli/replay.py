@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from consumers.cli.cut import read_named
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.session import connect
 from consumers.cli.views import metrics_table, plain_table, state_table
@@ -17,11 +19,14 @@ from consumers.projections import AgentState, Filters, Metrics, Projection
 from consumers.references import load_reference
 from consumers.replay import Replayed
 from consumers.replay import replay as run_replay
+from streams.envelope import Kind
 from streams.errors import ConfigurationError, LogError
+from streams.kafka.cuts import NamedCuts
 from streams.kafka.reader import KafkaLogReader
 from streams.kafka.schema_topic import SchemaTopic
-from streams.moments import resolve_at
-from streams.schemas import Codec
+from streams.moments import At as MomentAt
+from streams.moments import parse_moment, resolve_at
+from streams.schemas import Catalogue, Codec
 from streams.session import Session, load_catalogue
 from streams.settings import Settings
 from streams.topics import Namespace
@@ -33,7 +38,7 @@ At = Annotated[
     typer.Option(
         "--at",
         metavar="MOMENT",
-        help="now, an RFC 3339 time, -15m, @FILE or cut1:…; times are append times.",
+        help="now, an RFC 3339 time, -15m, @NAME, @./FILE or cut1:…; times are append times.",
     ),
 ]
 Agent = Annotated[str | None, typer.Option("--agent", help="Only what this agent sent or got.")]
@@ -41,15 +46,43 @@ Origin = Annotated[
     str | None,
     typer.Option("--origin", help="Only imports whose origin begins so, as in import:large."),
 ]
+Key = Annotated[str | None, typer.Option("--key", help="Only records with this key.")]
+Correlation = Annotated[
+    str | None, typer.Option("--correlation", help="Only this correlation, by its id.")
+]
+Channel = Annotated[str | None, typer.Option("--channel", help="Only this channel.")]
+Type = Annotated[
+    str | None, typer.Option("--type", help="Only this payload type (full or last name) or kind.")
+]
+CreatedFrom = Annotated[
+    str | None,
+    typer.Option("--created-after", metavar="TIME", help="Event time: RFC 3339, or -1d."),
+]
+CreatedTo = Annotated[
+    str | None,
+    typer.Option("--created-before", metavar="TIME", help="Event time: RFC 3339, or -1d."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command()
 def state(
-    agent: Agent = None, at: At = "now", origin: Origin = None, json_: AsJson = False
+    agent: Agent = None,
+    at: At = "now",
+    origin: Origin = None,
+    key: Key = None,
+    correlation: Correlation = None,
+    channel: Channel = None,
+    type_: Type = None,
+    created_after: CreatedFrom = None,
+    created_before: CreatedTo = None,
+    json_: AsJson = False,
 ) -> None:
     """What the log knows of every agent, or of one."""
-    replayed, view = _replayed(AgentState(), at, Filters(agent=agent, origin=origin))
+    filters = filters_of(
+        agent, origin, key, correlation, channel, type_, created_after, created_before
+    )
+    replayed, view = _replayed(AgentState(), at, filters)
     agents: Mapping[str, Any] = view["agents"]
     if agent is not None:
         if agent not in agents:
@@ -63,10 +96,22 @@ def state(
 
 @app.command()
 def metrics(
-    agent: Agent = None, at: At = "now", origin: Origin = None, json_: AsJson = False
+    agent: Agent = None,
+    at: At = "now",
+    origin: Origin = None,
+    key: Key = None,
+    correlation: Correlation = None,
+    channel: Channel = None,
+    type_: Type = None,
+    created_after: CreatedFrom = None,
+    created_before: CreatedTo = None,
+    json_: AsJson = False,
 ) -> None:
     """What was sent, how it ended, how long it took (S3.18)."""
-    replayed, view = _replayed(Metrics(), at, Filters(agent=agent, origin=origin))
+    filters = filters_of(
+        agent, origin, key, correlation, channel, type_, created_after, created_before
+    )
+    replayed, view = _replayed(Metrics(), at, filters)
     if json_:
         emit({**_facts(replayed), **view})
     else:
@@ -79,14 +124,67 @@ def projection(
     agent: Agent = None,
     at: At = "now",
     origin: Origin = None,
+    key: Key = None,
+    correlation: Correlation = None,
+    channel: Channel = None,
+    type_: Type = None,
+    created_after: CreatedFrom = None,
+    created_before: CreatedTo = None,
     json_: AsJson = False,
 ) -> None:
     """A projection of your own; --json prints exactly its view."""
-    _, view = _replayed(load_projection(reference), at, Filters(agent=agent, origin=origin))
+    filters = filters_of(
+        agent, origin, key, correlation, channel, type_, created_after, created_before
+    )
+    _, view = _replayed(load_projection(reference), at, filters)
     if json_:
         emit(view)
     else:
         stdout.print(plain_table(reference, view))
+
+
+def filters_of(
+    agent: str | None,
+    origin: str | None,
+    key: str | None,
+    correlation: str | None,
+    channel: str | None,
+    type_: str | None,
+    created_after: str | None,
+    created_before: str | None,
+) -> Filters:
+    """What a command line asks for. Raises `ConfigurationError` for what is no time."""
+    now_ms = time.time_ns() // 1_000_000
+
+    def moment(text: str | None) -> int | None:
+        if text is None:
+            return None
+        found = parse_moment(text, now_ms)
+        if not isinstance(found, MomentAt):
+            raise ConfigurationError(
+                f"{text!r} is no time that an event can have; write RFC 3339, or -1d"
+            )
+        return found.epoch_ms * 1000
+
+    return Filters(
+        agent=agent,
+        origin=origin,
+        key=key,
+        correlation=correlation,
+        channel=channel,
+        type=type_,
+        created_from=moment(created_after),
+        created_to=moment(created_before),
+    )
+
+
+def require_known_type(catalogue: Catalogue, asked: str | None) -> None:
+    """Raise `ConfigurationError` for a type or kind that nobody here knows."""
+    known = {*catalogue.types, *(name.rpartition(".")[2] for name in catalogue.types), *Kind}
+    if asked is not None and asked not in known:
+        near = get_close_matches(asked, map(str, known), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; `agentlog schemas list` has them all"
+        raise ConfigurationError(f"no payload type or kind is called {asked!r}{hint}")
 
 
 def load_projection(name: str) -> Projection[Any]:
@@ -114,9 +212,11 @@ def _replayed(
     projection: Projection[Any], at: str, filters: Filters
 ) -> tuple[Replayed[Any], Mapping[str, Any]]:
     session = connect()
+    require_known_type(session.codec.catalogue, filters.type)
     topics = session.namespace.topics(projection.topics)
     with KafkaLogReader(session.bootstrap_servers) as reader:
-        cut = resolve_at(reader, topics, at, time.time_ns() // 1_000_000)
+        named = NamedCuts(reader, session.namespace, session.codec)
+        cut = resolve_at(reader, topics, at, time.time_ns() // 1_000_000, read_named(named))
         with _progress() as progress:
             task = progress.add_task(f"replay {projection.name}", total=None)
             replayed = run_replay(

@@ -16,11 +16,13 @@ from consumers.aggregates.history import StreamAt, stream_at
 from consumers.aggregates.rebuilding import short_digest
 from consumers.aggregates.shared_state import shared_state
 from consumers.aggregates.task_life import task_life
+from consumers.cli.cut import read_named
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.replay import AsJson, At
 from consumers.cli.session import connect
 from consumers.references import load_reference
 from streams.errors import ConfigurationError
+from streams.kafka.cuts import NamedCuts
 from streams.kafka.reader import KafkaLogReader
 from streams.moments import resolve_at
 from streams.schemas import Codec
@@ -49,7 +51,8 @@ def stream(
     session = connect()
     with KafkaLogReader(session.bootstrap_servers) as reader:
         topics = (session.namespace.topic(EVENTS),)
-        cut = resolve_at(reader, topics, at, time.time_ns() // 1_000_000)
+        named = NamedCuts(reader, session.namespace, session.codec)
+        cut = resolve_at(reader, topics, at, time.time_ns() // 1_000_000, read_named(named))
         found = stream_at(
             stream_id,
             load_aggregates(app),

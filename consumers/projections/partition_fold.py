@@ -82,6 +82,8 @@ class PartitionFold(Generic[S]):
         """Fold a batch."""
         undecodable, first = 0, ""
         for record in records:
+            if not self._filters.accept_key(record.key):
+                continue
             try:
                 envelope = self._codec.decode(record.value, record.headers)
                 if self._filters.accept(envelope):

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from streams.errors import BrokerError, DecodeError
+from streams.headers import TYPE, header
 from streams.kafka.compacted import CompactedTopic
 from streams.record import Record
 from streams.schemas import Codec
-from streams.shared_state import Entry, entry_of
+from streams.shared_state import STATE_CHANGED, Entry, entry_of
 from streams.topics import STATE, Namespace
 
 _log: Final = logging.getLogger("agentlog.state")
@@ -25,6 +26,8 @@ class _Entries:
 
     def hear(self, key: str, record: Record) -> None:
         """The latest entry of a key. What cannot be read leaves the one before."""
+        if header(record.headers, TYPE) != STATE_CHANGED.encode():
+            return  # the topic keeps other things as well
         try:
             said = self._codec.decode(record.value, record.headers).payload
             state = {**said, "value": said["full_value"]}

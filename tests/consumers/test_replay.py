@@ -11,6 +11,7 @@ from consumers.projections import AgentState, Filters, Metrics, Projection
 from consumers.replay import replay
 from examples.change_history import ChangeHistory
 from examples.change_history import projection as change_history
+from streams.digest import digest
 from streams.envelope import Envelope
 from streams.errors import LogError
 from streams.kafka.admin import TopicAdmin
@@ -102,6 +103,47 @@ def test_filters_keep_to_one_agent(kafka: str, log: Namespace) -> None:
         )
     assert alone.state["agent-3"] == everyone.state["agent-3"]
     assert Metrics().view(nobody.state)["messages_sent"] == 0
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"key": "c-1"},
+        {"correlation": "c-2"},
+        {"type": "TaskFinished"},
+        {"type": "task_assignment"},
+        {"channel": "nowhere"},
+        {"key": "c-1", "type": "AssignTask", "agent": "agent-1"},
+    ],
+)
+def test_a_filter_folds_what_it_accepts_and_nothing_else(
+    kafka: str, log: Namespace, wanted: dict[str, str]
+) -> None:
+    """The same state as a fold of those alone; with a key, only its partitions are read."""
+    publish(kafka, log, range(40))
+    filters, projection = Filters(**wanted), Metrics()  # type: ignore[arg-type]
+    with KafkaLogReader(kafka) as reader:
+        found = replay(projection, reader=reader, namespace=log, codec=CODEC, filters=filters)
+        everything = replay(projection, reader=reader, namespace=log, codec=CODEC)
+        state = projection.initial()
+        for source, end in everything.cut:
+            part = projection.initial()
+            for batch in reader.read(source, 0, end):
+                for record in batch:
+                    envelope = CODEC.decode(record.value, record.headers)
+                    if filters.accept_key(record.key) and filters.accept(envelope):
+                        part = projection.apply(part, record, envelope)
+            state = projection.merge(state, part)
+    assert found.digest == digest(state)
+    assert (found.records < everything.records) == ("key" in wanted)
+
+
+def test_event_time_bounds_are_half_open() -> None:
+    """What was created at the first passes, what was created at the second does not."""
+    some = Envelope(type="agentlog.Json", payload={}, created_at=5)
+    assert Filters(created_from=5, created_to=6).accept(some)
+    assert not Filters(created_from=6).accept(some)
+    assert not Filters(created_to=5).accept(some)
 
 
 def test_a_cut_of_another_log_is_refused(kafka: str, log: Namespace) -> None:

@@ -139,6 +139,11 @@ _PAYLOADS: Final[dict[str, dict[str, Any]]] = {
         "partition": 3,
         "position": -1,
     },
+    "agentlog.cut.CutSaved": {
+        "name": "before-release",
+        "cut": "cut1:gmFjoWducy50YXNrc4JhdKEAAw",
+        "note": "the night before",
+    },
     "agentlog.state.EntrySet": {
         "key": "plan",
         "value": '{"step":2}',
