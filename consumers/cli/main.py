@@ -12,6 +12,7 @@ from consumers.cli import (
     cancel,
     cut,
     demo,
+    diff,
     dlq,
     projections,
     publish,
@@ -44,6 +45,8 @@ app.command(name="cancel")(cancel.cancel)
 app.add_typer(projections.app, name="projections")
 app.add_typer(replay.app, name="replay")
 app.command(name="stream")(stream.stream)
+app.command(name="state")(replay.state)
+app.command(name="diff")(diff.diff)
 app.add_typer(cut.app, name="cut")
 app.command(name="audit")(audit.audit)
 app.add_typer(dlq.app, name="dlq")

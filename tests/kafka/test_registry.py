@@ -160,7 +160,7 @@ async def test_s5_06_a_reader_that_cannot_go_on_is_replaced(
         opened.append(await open_at(*arguments))
         return opened[-1]
 
-    monkeypatch.setattr("streams.kafka.registry.open_at", noted)
+    monkeypatch.setattr("streams.kafka.compacted.open_at", noted)
     registry = Registry(kafka, topics, CODEC)
     await registry.start()
     try:
