@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from consumers.journal.outcomes import Output
 from consumers.marks import Mark
 from consumers.worker.ports import Committed, Transaction
 from streams.record import Partition
+from streams.schemas.encoder import long
 from streams.topics.partitioning import partition_for
 from tests.contracts.members import (
     PARTITIONS,
@@ -63,6 +66,32 @@ async def test_outputs_and_positions_happen_together(bench: Bench) -> None:
     assert bench.committed(partitions(bench)) == {source: (3, mark.encode())}
     await transactions.close()
     await member.source.stop()
+
+
+def seen(bench: Bench, count: int) -> bool:
+    return len(visible(bench, bench.outputs)) == count
+
+
+async def test_an_output_tells_where_another_of_its_transaction_has_come_to_lie(
+    bench: Bench,
+) -> None:
+    """An Avro long at its end; whatever order they are in, and again for the next transaction."""
+    transactions = bench.transactions("run")
+    told = []
+    for turn in range(2):
+        first, wanted, last = outputs(bench, b"a%d" % turn, b"b%d" % turn, b"c%d" % turn)
+        tells = Output(bench.outputs, b"k", b"at ", [], tells=wanted)
+        everything = Transaction([tells, first, wanted, last], [])
+        assert await transactions.commit(everything) is Committed.YES
+        await until(partial(seen, bench, 4 * (turn + 1)), "all of it")
+        found = {one.value: one.position for one in visible(bench, bench.outputs)}
+        told.append(b"at " + long(found[b"b%d" % turn]))
+        assert told[-1] in found
+    assert [one.value for one in visible(bench, bench.outputs)] == [
+        *(b"a0", b"b0", b"c0", told[0]),
+        *(b"a1", b"b1", b"c1", told[1]),
+    ]
+    await transactions.close()
 
 
 async def test_one_transaction_after_another(bench: Bench) -> None:
