@@ -28,7 +28,7 @@ from consumers.projections.partition_fold import PartitionFold, Tally
 from consumers.projections.projection import Projection
 from consumers.state_store import Change, Row, StateStore
 from streams.cuts import Cut
-from streams.errors import BrokerError, LogError
+from streams.errors import BrokerError, ConfigurationError, LogError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
 from streams.kafka.reader import KafkaLogReader
@@ -285,3 +285,35 @@ def wait_for(store: StateStore, projection: Projection[Any], cut: Cut, timeout_s
                 f"after {timeout_s:g} s; is `agentlog projections run` running?"
             )
         time.sleep(_WAIT_POLL_S)
+
+
+def wait_for_position(
+    store: StateStore,
+    projection: Projection[Any],
+    source: Partition,
+    position: int,
+    timeout_s: float,
+) -> None:
+    """Return when the stored state has what is at `position`: read your own writes.
+
+    A command's answer has both (`streams.commands.Commanded`). Raises `LogError` after `timeout_s`
+    seconds, and `ConfigurationError` for a topic that the projection does not read.
+    """
+    if not any(source.topic.endswith(f".{name}") for name in projection.topics):
+        raise ConfigurationError(
+            f"projection {projection.name} does not read {source.topic}; it reads "
+            f"{', '.join(projection.topics)}"
+        )
+    deadline = time.monotonic() + timeout_s
+    while (at := _position(store, projection, source)) <= position:
+        if time.monotonic() >= deadline:
+            raise LogError(
+                f"projection {projection.name} is at {at} on {source}, {position} is not in it "
+                f"after {timeout_s:g} s; is `agentlog projections run` running?"
+            )
+        time.sleep(_WAIT_POLL_S)
+
+
+def _position(store: StateStore, projection: Projection[Any], source: Partition) -> int:
+    row = store.load(projection, source)
+    return row.position if row is not None else 0

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from consumers.live import ProjectionRunner, wait_for
+from consumers.live import ProjectionRunner, wait_for, wait_for_position
 from consumers.projections import AgentState, Metrics, Projection
 from consumers.replay import replay
 from consumers.state_store import Change, Row, SqlStateStore, live_snapshot
 from streams.cuts import Cut
 from streams.digest import digest
 from streams.envelope import Envelope, Kind
+from streams.errors import ConfigurationError, LogError
 from streams.identity import message_id
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
@@ -162,6 +163,25 @@ def test_s3_18_live_equals_replay_at_the_same_cut(
     view = projection.view(live_snapshot(store, projection, log.topics(projection.topics)).state)
     if "messages_sent" in view:  # a message to several inboxes is one message
         assert view["messages_sent"] == 90
+    store.close()
+
+
+def test_whoever_knows_a_position_reads_what_is_there(
+    kafka: str, log: Namespace, store_url: str
+) -> None:
+    """Not before the stored state has it; a projection that nobody runs is named."""
+    store, projection = SqlStateStore(store_url), AgentState()
+    publish(kafka, log, range(20))
+    source, end = max(end_of(kafka, log, projection), key=lambda one: one[1])
+    with pytest.raises(LogError, match=r"state is at 0 on .*is `agentlog projections run` running"):
+        wait_for_position(store, projection, source, 0, 0.1)
+    with pytest.raises(ConfigurationError, match="does not read"):
+        wait_for_position(store, projection, Partition(log.topic("journal"), 0), 0, 0.1)
+    with running(kafka, log, projection, store):
+        wait_for_position(store, projection, source, end - 1, DEADLINE_S)
+    row = store.load(projection, source)
+    assert row is not None
+    assert row.position >= end
     store.close()
 
 
