@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,15 +16,15 @@ pytest_plugins = ["streams.brokers.fixtures"]
 def bites_are_heard(request: pytest.FixtureRequest) -> Iterator[None]:
     """A watchdog that ends a process of tests says so where somebody reads it."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    bite = Watchdog.bite
+    bite = Watchdog._bite
 
     def heard(watchdog: Watchdog) -> None:
-        if capture is not None and watchdog.ends_process:
+        if capture is not None and watchdog._give_up is os._exit:
             capture.suspend_global_capture(in_=False)
         bite(watchdog)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watchdog, "bite", heard)
+        patch.setattr(Watchdog, "_bite", heard)
         yield
 
 

@@ -2,7 +2,9 @@
 
 The ladder; the first that fits decides:
 
-    foreign      the stream is not one of this aggregate's         answered, nothing happens
+    foreign      the stream is not one of this aggregate's, or     answered, nothing happens
+                 not the record's key: then its events are on
+                 a partition that another worker may own
     conflict     the command expects another version               answered, nothing happens
     rejected     `decide` says why not                             answered, nothing happens
     accepted     its events, which may be none
@@ -80,6 +82,9 @@ def decide(
             f"{aggregate.name + SEPARATOR!r}; this one is {stream_id!r}"
         )
         return _refused(Verdict.REJECTED, version, held, "ForeignStream", message)
+    if record.key != stream_id.encode():
+        message = f"{record} has another key than its stream {stream_id!r}"
+        return _refused(Verdict.REJECTED, version, held, "ForeignKey", message)
     expected = envelope.expected_version
     if expected is not None and expected != version:
         message = f"{stream_id} is at version {version}, the command expects {expected}"

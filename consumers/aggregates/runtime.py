@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import structlog
 
@@ -39,7 +39,7 @@ from consumers.aggregates.deciding import Decision, Verdict, decide
 from consumers.aggregates.rebuilding import STATE_DIGEST, require_distinct
 from consumers.aggregates.restoring import begin, events_of, fold, snapshots_of
 from consumers.aggregates.states import MemoryStates, StateTable
-from consumers.app import App, LogAccess
+from consumers.app import EVERY_TYPE, App, LogAccess
 from consumers.context import Context, EndsWorker
 from streams.commands import COMMAND_ANSWERED
 from streams.envelope import Envelope, Kind
@@ -125,7 +125,23 @@ class AggregateApp(App):
         self._log: _Log | None = None
         for aggregate in aggregates:
             for type_name in aggregate.commands:
-                self.on(type_name, name=f"{aggregate.name}/{type_name}")(self._handler(aggregate))
+                decide_on = self._handler(aggregate)
+                super().on(type_name, name=f"{aggregate.name}/{type_name}")(decide_on)
+
+    def on(
+        self,
+        type_name: str = EVERY_TYPE,
+        *,
+        name: str | None = None,
+        timeout_s: float | None = None,
+        concurrency_max: int | None = None,
+    ) -> NoReturn:
+        """Nothing but its aggregates may handle commands: raises `ConfigurationError`."""
+        del name, timeout_s, concurrency_max
+        raise ConfigurationError(
+            f"app {self.name!r} decides for aggregates and takes no handler of its own for "
+            f"{type_name}; give that an app with another name"
+        )
 
     # --- the worker's side -------------------------------------------------------------------
 
@@ -252,13 +268,14 @@ class AggregateApp(App):
             try:
                 now = (await log.run(log.reader.ends, [events.topic])).ends[events]
                 due = loop.time() - made_at >= self._checkpoint_s_max
-                grown = now - end >= (1 if due else self._checkpoint_positions)
-                if grown and await self._make_checkpoint(index, now):
+                if now - end >= (1 if due else self._checkpoint_positions):
+                    # Made or not: whatever hinders it, nobody rebuilds a partition at every look.
                     end, made_at = now, loop.time()
+                    await self._make_checkpoint(index, now)
             except AgentlogError as error:  # it saves time later; without it nothing is wrong
                 _log.warning("no_checkpoint", partition=str(events), error=str(error))
 
-    async def _make_checkpoint(self, index: int, end: int) -> bool:
+    async def _make_checkpoint(self, index: int, end: int) -> None:
         """One of everything below `end`, rebuilt from the log: what is in memory may be ahead."""
         log, states = self._bound, MemoryStates()
         access = log.access
@@ -281,10 +298,10 @@ class AggregateApp(App):
             sender=self.name,
             now_us=access.clock.now_us(),
         )
-        written = await access.write(records, (STATE_SNAPSHOTTED, CHECKPOINT_MADE))
-        if written:
+        if await access.write(records, (STATE_SNAPSHOTTED, CHECKPOINT_MADE)):
             _log.info("checkpoint_made", partition=str(events), end=end, streams=len(records) - 1)
-        return written
+        else:
+            _log.warning("no_checkpoint", partition=str(events), error="it was not written")
 
     def _parts(self, log: _Log) -> tuple[Any, ...]:
         return self.aggregates, log.reader, log.access.codec, log.access.namespace

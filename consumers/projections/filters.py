@@ -59,17 +59,22 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if self.origin is not None and not (envelope.origin or "").startswith(self.origin):
             return False
-        return self.in_columns or self._accept_rest(envelope)
-
-    def _accept_rest(self, envelope: Envelope) -> bool:
-        return (
-            self.correlation in {None, envelope.correlation_id, envelope.id}
-            and self.channel in {None, envelope.channel_id}
-            and self.type
-            in {None, envelope.type, envelope.type.rpartition(".")[2], envelope.kind.value}
-            and (self.created_from is None or envelope.created_at >= self.created_from)
-            and (self.created_to is None or envelope.created_at < self.created_to)
-        )
+        if self.correlation is not None and self.correlation not in {
+            envelope.correlation_id,
+            envelope.id,
+        }:
+            return False
+        if self.channel is not None and envelope.channel_id != self.channel:
+            return False
+        if self.type is not None and self.type not in {
+            envelope.type,
+            envelope.type.rpartition(".")[2],
+            envelope.kind.value,
+        }:
+            return False
+        if self.created_from is not None and envelope.created_at < self.created_from:
+            return False
+        return self.created_to is None or envelope.created_at < self.created_to
 
 
 EVERYTHING: Final = Filters()

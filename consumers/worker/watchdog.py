@@ -66,15 +66,10 @@ class Watchdog:
             same = self._at_work and self._step == seen
             seen, looks = self._step, looks + 1 if same else 0
             if looks >= LOOKS:
-                self.bite()
+                self._bite()
                 return
 
-    @property
-    def ends_process(self) -> bool:
-        """Whether its bite does what it is for, and is not only noted."""
-        return self._give_up is os._exit
-
-    def bite(self) -> None:
+    def _bite(self) -> None:
         """Say what happened and where every thread stands, and give up."""
         sys.stderr.write(
             f"agentlog: a step of {self._what} did not end within {self._step_s_max:g} s; ending "

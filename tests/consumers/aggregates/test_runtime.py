@@ -112,6 +112,22 @@ async def test_what_is_published_without_a_version_belongs_to_no_stream() -> Non
 
 
 @virtual_time
+async def test_a_command_under_another_key_than_its_streams_is_refused() -> None:
+    """Its events would be on a partition that another worker may own."""
+    app = state_app()
+    async with MemoryStage(app) as stage, stage.client("planner") as client:
+        await client.command(set_entry("n", 1))
+        (record,) = stage.records("commands")
+        again = stage.codec.decode(record.value, record.headers).with_(
+            id="msg-1700000000000-000000009"
+        )
+        stage.log.append(record.source, b"other", stage.codec.encode(again), record.headers)
+        await stage.idle()
+        events = [one for one in stage.envelopes(EVENTS) if one.type == ENTRY_SET]
+        assert [one.stream_version for one in events] == [1]
+
+
+@virtual_time
 async def test_a_decision_that_raises_changes_nothing_and_is_tried_again() -> None:
     """Also when it raises after it has decided on a first event."""
     aggregate = Aggregate("state", initial=dict)
@@ -175,5 +191,7 @@ def test_what_cannot_be_an_aggregate_is_said_so() -> None:
         AggregateApp("x", shared_state(), shared_state())
     with pytest.raises(ConfigurationError, match="exactly once"):
         state_app(delivery="at_least_once")
+    with pytest.raises(ConfigurationError, match=r"no handler of its own for agentlog\.Json"):
+        state_app().on("agentlog.Json")
     with pytest.raises(ConfigurationError, match="no aggregate"):
         AggregateApp("x")
