@@ -40,6 +40,13 @@ class Row(NamedTuple):
     """CBOR."""
 
 
+class Stored(NamedTuple):
+    """A projection that has rows, by the names that they are stored under."""
+
+    name: str
+    version: int
+
+
 class Change(NamedTuple):
     """A row's next content, if it still stands at `was` (None: if there is no row yet)."""
 
@@ -126,6 +133,21 @@ class SqlStateStore:
             raise BrokerError(f"the state store does not take writes: {error}") from error
         return False
 
+    def stored(self, prefix: str) -> Sequence[Stored]:
+        """The projections that have rows of topics whose full name begins so, by name."""
+        columns = _STATES.c.projection, _STATES.c.version
+        query = (
+            sa.select(*columns)
+            .where(_STATES.c.topic.startswith(prefix, autoescape=True))
+            .distinct()
+            .order_by(*columns)
+        )
+        try:
+            with self._engine.connect() as connection:
+                return [Stored(it.projection, it.version) for it in connection.execute(query)]
+        except OperationalError as error:
+            raise BrokerError(f"the state store does not answer: {error}") from error
+
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
@@ -189,6 +211,8 @@ class LiveState(NamedTuple, Generic[S]):
 
     state: S
     cut: Cut
+    rows: Sequence[Row] = ()
+    """What it was merged from: each partition's own state."""
 
 
 def live_snapshot(
@@ -223,6 +247,7 @@ def live_snapshot(
             topic_ids=topic_ids,
             ends={row.source: row.position for row in rows},
         ),
+        rows,
     )
 
 
