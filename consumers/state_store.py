@@ -8,24 +8,19 @@ partition that another has taken over (a zombie) changes no row: it is fenced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import cbor2
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import IntegrityError
 
+from consumers.databases import Database
 from consumers.projections.projection import Projection
 from streams.cuts import Cut
-from streams.errors import BrokerError, LogError
+from streams.errors import LogError
 from streams.record import Partition
 
 S = TypeVar("S")
-
-LOCK_WAIT_S_MAX: Final = 30
-"""Seconds that SQLite waits for another writer before the store counts as unreachable."""
 
 
 class Row(NamedTuple):
@@ -86,28 +81,14 @@ _STATES: Final = sa.Table(
 
 
 class SqlStateStore:
-    """A `StateStore` in a database that SQLAlchemy speaks to, as in `sqlite:///states.db`.
+    """A `StateStore` in a database, as in `sqlite:///states.db`. Thread-safe.
 
-    Raises `BrokerError` where the database cannot be reached. Thread-safe.
+    Raises `BrokerError` where the database cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = sa.make_url(url)
-            is_sqlite = parsed.get_backend_name() == "sqlite"
-            if is_sqlite and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            options = {"timeout": LOCK_WAIT_S_MAX} if is_sqlite else {}
-            self._engine = sa.create_engine(parsed, connect_args=options)
-            if is_sqlite:
-                with suppress(OperationalError), self._engine.connect() as connection:
-                    # Locked: somebody is just doing the same. Anything else, the table says too.
-                    connection.execute(sa.text("PRAGMA journal_mode=WAL"))
-            with self._engine.begin() as connection:
-                # In one statement: members that start together may all find it missing.
-                connection.execute(CreateTable(_STATES, if_not_exists=True))
-        except (SQLAlchemyError, OSError) as error:
-            raise BrokerError(f"no database at {url}: {error}") from error
+        self._database = Database(url)
+        self._database.provide(_STATES)
 
     def load(self, projection: Projection[Any], source: Partition) -> Row | None:
         """The row of one partition."""
@@ -123,15 +104,12 @@ class SqlStateStore:
     def save(self, projection: Projection[Any], changes: Sequence[Change]) -> bool:
         """Make all changes in one transaction, or none."""
         try:
-            with self._engine.begin() as connection:
-                if all(_changed(connection, projection, change) for change in changes):
-                    return True
-                connection.rollback()
-        except IntegrityError:
-            pass  # someone else wrote the row first
-        except OperationalError as error:
-            raise BrokerError(f"the state store does not take writes: {error}") from error
-        return False
+            with self._database.writing() as connection:
+                if not all(_changed(connection, projection, change) for change in changes):
+                    raise _Moved
+        except (IntegrityError, _Moved):  # someone else wrote the row first
+            return False
+        return True
 
     def stored(self, prefix: str) -> Sequence[Stored]:
         """The projections that have rows of topics whose full name begins so, by name."""
@@ -142,32 +120,30 @@ class SqlStateStore:
             .distinct()
             .order_by(*columns)
         )
-        try:
-            with self._engine.connect() as connection:
-                return [Stored(it.projection, it.version) for it in connection.execute(query)]
-        except OperationalError as error:
-            raise BrokerError(f"the state store does not answer: {error}") from error
+        with self._database.reading() as connection:
+            return [Stored(it.projection, it.version) for it in connection.execute(query)]
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
+        self._database.close()
 
     def _select(self, projection: Projection[Any], *where: Any) -> list[Row]:
         query = sa.select(_STATES).where(*_of(projection), *where)
-        try:
-            with self._engine.connect() as connection:
-                return [
-                    Row(
-                        Partition(it.topic, it.partition),
-                        it.topic_id,
-                        it.cluster_id,
-                        it.position,
-                        it.state,
-                    )
-                    for it in connection.execute(query)
-                ]
-        except OperationalError as error:
-            raise BrokerError(f"the state store does not answer: {error}") from error
+        with self._database.reading() as connection:
+            return [
+                Row(
+                    Partition(it.topic, it.partition),
+                    it.topic_id,
+                    it.cluster_id,
+                    it.position,
+                    it.state,
+                )
+                for it in connection.execute(query)
+            ]
+
+
+class _Moved(Exception):
+    """A row is not where it was: nothing of the transaction may stay."""
 
 
 def _of(projection: Projection[Any]) -> tuple[Any, ...]:

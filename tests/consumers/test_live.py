@@ -254,7 +254,8 @@ def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -
     runner = ProjectionRunner(
         AgentState(), bootstrap_servers="", namespace=namespace, codec=CODEC, store=store
     )
-    runner._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 3})
+    follower = runner.follower
+    follower._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 3})
     values = [
         CODEC.encode(
             Envelope(
@@ -282,10 +283,10 @@ def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -
     ]
     end = KafkaError(KafkaError._PARTITION_EOF)
     notice = Message(topic=source.topic, partition=0, offset=3, error=end)
-    runner._consumer = _OneBatch([*records, notice])  # type: ignore[assignment]
-    runner._shares[source] = runner._load(source)
-    runner._step()
-    runner._flush()
+    follower._consumer = _OneBatch([*records, notice])  # type: ignore[assignment]
+    follower._places[source] = follower._load(source)
+    follower._step()
+    follower._flush()
     state = live_snapshot(store, AgentState(), [source.topic])
     assert state.state["a"]["sent"] == {"event": 3}
     assert state.cut.ends == {source: 3}
@@ -328,7 +329,7 @@ def test_flushing_takes_a_bounded_share_of_the_time(
             end = KafkaError(KafkaError._PARTITION_EOF)
             return [Message(topic=source.topic, partition=0, offset=self.position, error=end)]
 
-    monkeypatch.setattr("consumers.live.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("consumers.following.time.monotonic", lambda: now_s)
     store = Store()
     runner = ProjectionRunner(
         AgentState(),
@@ -337,9 +338,10 @@ def test_flushing_takes_a_bounded_share_of_the_time(
         codec=CODEC,
         store=store,  # type: ignore[arg-type]
     )
-    runner._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 0})
-    runner._consumer = Trickle()  # type: ignore[assignment]
-    runner._shares[source] = runner._load(source)
+    follower = runner.follower
+    follower._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 0})
+    follower._consumer = Trickle()  # type: ignore[assignment]
+    follower._places[source] = follower._load(source)
     while now_s < 50:
-        runner._step()
+        follower._step()
     assert store.saves in flushes
