@@ -63,7 +63,10 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class PartitionFold(Generic[S]):
-    """A projection's state over one partition, record by record."""
+    """A projection's state over one partition, record by record.
+
+    `state` and `tally` are what it goes on from; by default it begins.
+    """
 
     def __init__(
         self,
@@ -71,12 +74,13 @@ class PartitionFold(Generic[S]):
         codec: Codec,
         filters: Filters = EVERYTHING,
         state: S | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._projection = projection
         self._codec = codec
         self._filters = filters
         self.state: S = projection.initial() if state is None else state
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
 
     def add(self, records: Sequence[Record]) -> None:
         """Fold a batch."""
@@ -92,11 +96,11 @@ class PartitionFold(Generic[S]):
                 undecodable += 1
                 first = first or f"{record}: {error}"
             except Exception as error:
-                raise _failed(self._projection, record, error) from error
+                raise fold_failed(self._projection, str(record), error) from error
         self.tally += Tally(len(records), undecodable, self.tally.first_undecodable or first)
 
     def finish(self) -> tuple[S, Tally]:
-        """The state after all that was added."""
+        """The state after all that was added so far; more may be added."""
         return self.state, self.tally
 
 
@@ -104,9 +108,15 @@ class ColumnFold(PartitionFold[S]):
     """The same state, decoded and folded many records at a time."""
 
     def __init__(
-        self, projection: Projection[S], codec: Codec, filters: Filters, decoder: ColumnDecoder
+        self,
+        projection: Projection[S],
+        codec: Codec,
+        filters: Filters,
+        decoder: ColumnDecoder,
+        state: S | None = None,
+        tally: Tally | None = None,
     ) -> None:
-        super().__init__(projection, codec, filters)
+        super().__init__(projection, codec, filters, state, tally)
         assert isinstance(projection, Columnar)
         self._columnar: Columnar = projection
         self._decoder = decoder
@@ -126,7 +136,7 @@ class ColumnFold(PartitionFold[S]):
             self._fold_held()
 
     def finish(self) -> tuple[S, Tally]:
-        """The state after all that was added, what is held included."""
+        """The state after all that was added so far, what is held included."""
         self._fold_held()
         return self.state, self.tally
 
@@ -140,20 +150,28 @@ class ColumnFold(PartitionFold[S]):
         decoded = self._decoder.decode([it for _, columns in held for it in columns.values])
         for indices, table in decoded.blocks:
             rows = Rows(topic, table, [times[i] for i in indices], partial(_keys, held, indices))
-            self.state = self._columnar.apply_rows(self.state, rows, self._filters)
+            try:
+                self.state = self._columnar.apply_rows(self.state, rows, self._filters)
+            except Exception as error:
+                raise fold_failed(self._projection, _span(held), error) from error
             self.tally += Tally(len(indices))
         if decoded.rest:
             places = [(batch, n) for batch, _ in held for n in range(len(batch))]
             super().add([places[i][0][places[i][1]] for i in decoded.rest])
 
 
-def _failed(projection: Projection[Any], record: Record, error: Exception) -> AgentlogError:
+def fold_failed(projection: Projection[Any], on: str, error: Exception) -> AgentlogError:
     """A fold that raised, with where: its state would be wrong from there on."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     return AgentlogError(
-        f"projection {projection.name} failed on {record}: {type(error).__name__}: {error} "
+        f"projection {projection.name} failed on {on}: {type(error).__name__}: {error} "
         f"({at.filename}:{at.lineno})"
     )
+
+
+def _span(held: Sequence[tuple[Sequence[Record], Columns]]) -> str:
+    first, last = held[0][0][0], held[-1][0][-1]
+    return f"the records from {first} to {last.position}"
 
 
 def columns_of(records: Sequence[Record]) -> Columns:

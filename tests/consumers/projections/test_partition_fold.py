@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from consumers.projections import AgentState
-from consumers.projections.partition_fold import PartitionFold
+from consumers.projections import EVERYTHING, AgentState, Filters, Metrics
+from consumers.projections.columnar import ColumnDecoder, Rows
+from consumers.projections.partition_fold import ColumnFold, PartitionFold
 from examples.change_history import ChangeHistory, State
 from streams.envelope import IMPORT_SEQ, Envelope, Kind
 from streams.errors import AgentlogError
@@ -46,6 +47,35 @@ def test_a_fold_that_raises_names_the_record_and_the_line() -> None:
     here = re.escape(__file__)
     with pytest.raises(AgentlogError, match=rf"ns\.tasks\[0\]@7: KeyError.*\({here}:\d+\)"):
         fold.add([stored(7)])
+
+
+class BrokenInColumns(Metrics):
+    """A columnar fold with a mistake in it."""
+
+    def apply_rows(self, state: Any, rows: Rows, filters: Filters) -> Any:
+        raise ZeroDivisionError("one too many")
+
+
+def test_a_columnar_fold_that_raises_names_the_records() -> None:
+    """They come by the thousand: the first and the last of them, and the line."""
+    with ColumnDecoder(CODEC) as decoder:
+        fold = ColumnFold(BrokenInColumns(), CODEC, EVERYTHING, decoder)
+        fold.add([stored(7), stored(9)])
+        with pytest.raises(AgentlogError, match=r"from ns\.tasks\[0\]@7 to 9: ZeroDivisionError"):
+            fold.finish()
+
+
+def test_a_fold_goes_on_from_a_state_and_a_tally() -> None:
+    """As if it had never stopped, what could not be decoded included."""
+    damaged = [Record("ns.tasks", 0, position, 1, b"k", b"?") for position in (3, 20)]
+    first, whole = PartitionFold(AgentState(), CODEC), PartitionFold(AgentState(), CODEC)
+    first.add([stored(1), damaged[0]])
+    again = PartitionFold(AgentState(), CODEC, EVERYTHING, *first.finish())
+    again.add([damaged[1], stored(21)])
+    whole.add([stored(1), *damaged, stored(21)])
+    assert again.finish() == whole.finish()
+    assert again.tally.undecodable == 2
+    assert "@3" in again.tally.first_undecodable
 
 
 @pytest.mark.parametrize("result", ['"done"', "[1]", "null", "3"])
