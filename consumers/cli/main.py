@@ -21,6 +21,7 @@ from consumers.cli import (
     stream,
     tail,
     topics,
+    what_if,
     worker,
     workers,
 )
@@ -48,6 +49,7 @@ app.command(name="stream")(stream.stream)
 app.command(name="state")(replay.state)
 app.command(name="diff")(diff.diff)
 app.add_typer(cut.app, name="cut")
+app.command(name="what-if")(what_if.what_if)
 app.command(name="audit")(audit.audit)
 app.add_typer(dlq.app, name="dlq")
 app.command(name="demo")(demo.demo)

@@ -32,6 +32,8 @@ from streams.schemas.lock import (
 from streams.schemas.writer_schema import Schema, WriterSchema, composite, fingerprint
 
 ENVELOPE_FILE: Final = "envelope.avsc"
+NOT_LOCKED: Final = 0
+"""Version of a type that no lock knows: it is read as, and never written."""
 
 
 class EventType(msgspec.Struct, frozen=True):
@@ -74,6 +76,25 @@ class Catalogue:
         schemas: dict[int, WriterSchema] = {}
         for folder in (builtin_folder(), *extra_folders):
             _load_folder(folder, types, schemas)
+        return cls(types, schemas)
+
+    @classmethod
+    def reading(cls, folder: Path, known: Catalogue) -> Catalogue:
+        """The types as a folder has them now, locked or not, over all that `known` can read.
+
+        For readers alone: a schema that no lock knows has an id that nothing is written under. A
+        folder with an `envelope.avsc` stands for all schemas, any other for the users' own; what
+        it defines anew counts. Raises `ConfigurationError` for what is no schema.
+        """
+        whole = (folder / ENVELOPE_FILE).exists()
+        types = {} if whole else dict(cls.load().types)
+        schemas = dict(known._schemas)
+        ids = {fingerprint(writer.schema): schema_id for schema_id, writer in schemas.items()}
+        for n, (name, (schema, path)) in enumerate(_composites(folder).items(), 1):
+            _require_avro(schema, path)
+            schema_id = ids.get(fingerprint(schema), -n)
+            writer = schemas.setdefault(schema_id, WriterSchema(schema_id, schema))
+            types[name] = _described(name, writer, path, NOT_LOCKED)
         return cls(types, schemas)
 
     def type(self, name: str) -> EventType:
@@ -136,23 +157,28 @@ def _load_folder(
 def _event_type(
     name: str, schema: dict[str, Any], path: Path, lock: Lock, schemas: dict[int, WriterSchema]
 ) -> EventType:
-    latest, payload = lock.latest(name), schema["fields"][-1]["type"]
+    latest = lock.latest(name)
     if latest is None or latest.sha256 != fingerprint(schema):
         raise ConfigurationError(
             f"{path} is not what the lock says of {name}; run `agentlog schemas lock` and commit "
             "what it writes"
         )
+    return _described(name, schemas[latest.id], path, latest.version)
+
+
+def _described(name: str, writer: WriterSchema, path: Path, version: int) -> EventType:
+    payload = writer.schema["fields"][-1]["type"]
     namespace = payload.get("namespace", "")
     return EventType(
         name=name,
         kind=Kind(payload.get("kind", Kind.EVENT)),
         family=path.parent.name,
-        version=latest.version,
+        version=version,
         aliases=tuple(
             alias if "." in alias else f"{namespace}.{alias}"
             for alias in payload.get("aliases", ())
         ),
-        writer=schemas[latest.id],
+        writer=writer,
     )
 
 

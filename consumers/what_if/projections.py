@@ -1,0 +1,135 @@
+"""Two projections over a cut, or one under two sets of schemas, in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from consumers.projections.partition_fold import Tally
+from consumers.projections.projection import Projection
+from consumers.what_if.findings import Collected, Divergence, Totals, WhatIf, digest_differences
+from consumers.what_if.pair import fold_both
+from consumers.what_if.side import Side
+from streams.cuts import Cut
+from streams.digest import digest
+from streams.errors import ConfigurationError, LogError
+from streams.ports import LogReader
+from streams.record import Partition
+from streams.topics import Namespace
+
+OnProgress = Callable[[int, int], None]
+"""Called with (positions passed, positions in all) after each batch."""
+
+
+def what_if_projection(
+    this: Side[Projection[Any]],
+    other: Side[Projection[Any]],
+    *,
+    reader: LogReader,
+    namespace: Namespace,
+    cut: Cut | None = None,
+    on_progress: OnProgress | None = None,
+) -> WhatIf:
+    """Where the two first differ on each partition, and what is different at the cut's end.
+
+    The cut is of this side's topics (default: the log's end as it is); both must read the same.
+    Raises `ConfigurationError` if they do not, `LogError` if the history is not whole, and what a
+    fold fails with, naming the side and the record.
+    """
+    if set(this.fold.topics) != set(other.fold.topics):
+        raise ConfigurationError(
+            f"{this.label} reads {', '.join(this.fold.topics)} and {other.label} reads "
+            f"{', '.join(other.fold.topics)}: two histories; let both name the same topics"
+        )
+    began, sides = time.monotonic(), (this, other)
+    spans = whole_spans(reader, namespace.topics(this.fold.topics), cut)
+    states = [side.fold.initial() for side in sides]
+    tallies = [Tally(), Tally()]
+    divergences: list[Divergence] = []
+    passing = Passing(spans, on_progress)
+    for source, end in spans:
+        pair, found = fold_both(sides, source, partial(reader.read, source), end, passing.at)
+        for n, side in enumerate(sides):
+            with side.named():
+                states[n] = side.fold.merge(states[n], pair.states[n])
+            tallies[n] += pair.tallies[n]
+        if found is not None:
+            divergences.append(found)
+        passing.done(end)
+    different = Collected()
+    different.add(digest_differences(*states))
+    totals = []
+    for side, state, tally in zip(sides, states, tallies, strict=True):
+        with side.named():
+            whole = digest(state)
+        totals.append(
+            Totals(
+                label=side.label,
+                digest=whole,
+                undecodable=tally.undecodable,
+                first_undecodable=tally.first_undecodable,
+            )
+        )
+    return WhatIf(
+        cut=spans.cut,
+        records=tallies[0].records,
+        this=totals[0],
+        other=totals[1],
+        diverged=len(divergences),
+        divergences=sorted(divergences, key=lambda one: one.when),
+        different=different.count,
+        differences=different.kept,
+        seconds=time.monotonic() - began,
+    )
+
+
+class Spans(Sequence[tuple[Partition, int]]):
+    """The partitions of a cut, each from its beginning to its end in it."""
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+        self._ends = [(source, end) for source, end in cut if end > 0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._ends[index]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+
+def whole_spans(reader: LogReader, topics: Sequence[str], cut: Cut | None) -> Spans:
+    """What there is to read. Raises `LogError` if the cut is of another log, or the beginning of a
+    partition was removed.
+    """
+    now = reader.ends(topics)
+    cut = (now if cut is None else cut).of(topics)
+    cut.require_same_log(now)
+    for source, start in sorted(reader.starts(topics).items()):
+        if start > 0 and cut.ends.get(source, 0) > 0:
+            raise LogError(
+                f"{source} begins at {start}: what was below is gone, so nobody can say what "
+                "another code would have made of it; its topic must keep everything "
+                "(retention.ms=-1)"
+            )
+    return Spans(cut)
+
+
+class Passing:
+    """How far a pass over several partitions is."""
+
+    def __init__(self, spans: Spans, on_progress: OnProgress | None) -> None:
+        self._total = sum(end for _, end in spans)
+        self._before = 0
+        self._tell = on_progress
+
+    def at(self, position: int) -> None:
+        """So far on the partition that is being read."""
+        if self._tell is not None:
+            self._tell(self._before + position, self._total)
+
+    def done(self, end: int) -> None:
+        """To the end of one partition."""
+        self._before += end
+        self.at(0)
