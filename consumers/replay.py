@@ -1,40 +1,52 @@
 """Replay: a projection's state, rebuilt from the log alone, at a cut.
 
 Partitions are read by assignment, in no group, each up to the cut's end; each is folded alone and
-the states are merged. What runs where:
+the states are merged (`consumers.folds`). What runs where:
 
 | fold | records | runs |
 | --- | --- | --- |
 | columnar | few | threads: librdkafka and DataFusion work outside the interpreter's lock |
 | Python | few | this thread |
 | either | `PROCESS_RECORDS_MIN` and more | processes, if the codec can be opened anew there |
+
+A replay that takes longer keeps what it has folded in a folder, if it is given one; when it was
+killed, the next replay of the same goes on from there, and removes it when it is done.
 """
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from consumers.projections.columnar import ColumnDecoder
+from consumers.folds import (
+    Folded,
+    Keeper,
+    OnProgress,
+    Range,
+    RangeFold,
+    fold_in_processes,
+    fold_in_threads,
+    fold_in_turn,
+    ranges_of,
+)
+from consumers.folds.identity import identity_of, settings_of
+from consumers.folds.kept import GAVE_UP, KEEP_AFTER_S, remove_old
+from consumers.folds.pools import COLLECT_EVERY
 from consumers.projections.filters import EVERYTHING, Filters
-from consumers.projections.partition_fold import Columnar, ColumnFold, PartitionFold, Tally
+from consumers.projections.partition_fold import Columnar, Tally, fold_failed
 from consumers.projections.projection import Projection
 from streams.cuts import Cut
 from streams.digest import digest
-from streams.errors import LogError
+from streams.errors import AgentlogError
 from streams.kafka.reader import KafkaLogReader
 from streams.ports import LogReader
-from streams.record import Partition
 from streams.schemas import Codec
 from streams.topics import Namespace
 
@@ -46,19 +58,8 @@ and a columnar fold does in that second what a Python fold does in four."""
 WORKERS_MAX: Final = 8
 """Threads or processes that one replay uses at most; each holds one reader's fetch queue."""
 
-COLLECT_EVERY: Final = 200_000
-"""Objects made between two runs of the cyclic garbage collector while replaying."""
-
-OnProgress = Callable[[int, int], None]
-"""Called with (positions passed, positions in all) after each batch or range."""
-
-
-class Range(NamedTuple):
-    """Positions start ≤ p < end of one partition."""
-
-    source: Partition
-    start: int
-    end: int
+OnNote = Callable[[str], None]
+"""Called with a sentence for whoever runs the replay."""
 
 
 class Replayed(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
@@ -70,16 +71,18 @@ class Replayed(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
     tally: Tally
     seconds: float
     """Wall time of reading, folding and merging."""
+    kept_records: int = 0
+    """Of its records, those that an earlier run had folded."""
 
     @property
     def records(self) -> int:
-        """Visible records read."""
+        """Visible records folded."""
         return self.tally.records
 
     @property
     def per_s(self) -> float:
-        """Records per second."""
-        return self.records / self.seconds if self.seconds else 0.0
+        """Records read per second."""
+        return (self.records - self.kept_records) / self.seconds if self.seconds else 0.0
 
 
 def replay(
@@ -89,136 +92,111 @@ def replay(
     namespace: Namespace,
     codec: Codec,
     cut: Cut | None = None,
+    since: Cut | None = None,
     filters: Filters = EVERYTHING,
     workers: int | None = None,
     columnar: bool = True,
     open_codec: Callable[[], Codec] | None = None,
+    keep_in: Path | None = None,
+    fresh: bool = False,
     on_progress: OnProgress | None = None,
+    on_note: OnNote = lambda note: None,  # noqa: ARG005
 ) -> Replayed[S]:
     """The projection's state over its topics below `cut` (default: the log's end as it is).
 
-    `workers` bounds threads and processes (default: the machine's processors). Processes are used
-    only with `open_codec`, a picklable function that opens the codec there, and a Kafka reader.
-    Raises `LogError` if the cut is not of this log or its history is no longer whole.
+    With `since`, only of the records from there on. `workers` bounds threads and processes
+    (default: the machine's processors). Processes are used only with `open_codec`, a picklable
+    function that opens the codec there, a Kafka reader and a projection that can be pickled.
+
+    In the folder `keep_in` the replay keeps what it has folded, and begins with what a killed one
+    left there, unless `fresh`; `on_note` is told of that, and of what cannot be kept. Of a
+    projection that cannot be pickled nothing is kept.
+
+    Raises `LogError` if the cut is not of this log or its history is no longer whole,
+    `AgentlogError` that names the record if the fold fails.
     """
     began = time.monotonic()
+    tell = on_progress or (lambda passed, total: None)  # noqa: ARG005
     topics = namespace.topics(projection.topics)
     now = reader.ends(topics)
     cut = (now if cut is None else cut).of(topics)
     cut.require_same_log(now)
-    ranges = _ranges(cut, reader.starts(topics), filters)
-    many = min(workers or os.cpu_count() or 1, WORKERS_MAX, max(len(ranges), 1))
+    ranges = ranges_of(cut, reader.starts(topics), filters, since)
+    settings = settings_of(projection)
+    keeper = None
+    if keep_in is not None and settings is not None:
+        asked = namespace, filters, cut, since
+        identity = identity_of(projection, settings, codec.catalogue, *asked)
+        keeper = Keeper(keep_in, identity, first_s=began + KEEP_AFTER_S)
+        _begin(keeper, keep_in, ranges, fresh=fresh, on_note=on_note)
     in_columns = columnar and isinstance(projection, Columnar) and filters.in_columns
-    size = sum(end - start for _, start, end in ranges)
-    fold = partial(_fold_range, reader, codec, projection, namespace, filters, in_columns)
+    fold = RangeFold(projection, namespace, filters, in_columns, keeper)
+    many = min(workers or os.cpu_count() or 1, WORKERS_MAX, max(len(ranges), 1))
+    size = sum(span.positions for span in ranges)
     if (
         many > 1
         and size >= PROCESS_RECORDS_MIN[in_columns]
         and open_codec
+        and settings is not None
         and isinstance(reader, KafkaLogReader)
     ):
-        pool = ProcessPoolExecutor(
-            many,
-            multiprocessing.get_context("spawn"),
-            _open_process,
-            (reader.bootstrap_servers, open_codec),
-        )
-        in_process = partial(_fold_in_process, projection, namespace, filters, in_columns)
-        folded = _in_pool(pool, in_process, ranges, on_progress)
+        servers = reader.bootstrap_servers
+        folded = fold_in_processes(fold, ranges, many, servers, open_codec, tell)
     elif many > 1 and in_columns:
-        folded = _in_pool(ThreadPoolExecutor(many), fold, ranges, on_progress)
+        folded = fold_in_threads(fold, ranges, many, reader, codec, tell)
     else:
-        folded = _in_turn(fold, ranges, on_progress)
-    state, tally = projection.initial(), Tally()
+        folded = fold_in_turn(fold, ranges, reader, codec, tell)
     with _fewer_collections():
-        for part, of_part in folded:
-            state, tally = projection.merge(state, part), tally + of_part
-    return Replayed(
-        state=state, digest=digest(state), cut=cut, tally=tally, seconds=time.monotonic() - began
+        state, tally, kept_records = _merged(projection, folded, on_note)
+    done = Replayed(
+        state=state,
+        digest=digest(state),
+        cut=cut,
+        tally=tally,
+        seconds=time.monotonic() - began,
+        kept_records=kept_records,
     )
+    if keeper is not None:
+        keeper.discard(ranges)
+    return done
 
 
-def _ranges(cut: Cut, starts: dict[Partition, int], filters: Filters) -> list[Range]:
-    """What there is to read, longest first. Raises `LogError` if a beginning was removed."""
-    counts = Counter(source.topic for source in cut.ends)
-    ranges = []
-    for source, end in cut:
-        if not filters.reads(source, counts[source.topic]):
-            continue
-        if starts[source] > 0 and end > 0:
-            raise LogError(
-                f"{source} begins at {starts[source]}: what was below is gone, so nothing that "
-                "depends on it can be rebuilt; its topic must keep everything (retention.ms=-1)"
-            )
-        if end > 0:
-            ranges.append(Range(source, 0, end))
-    return sorted(ranges, key=lambda it: (it.start - it.end, it.source))
+def _begin(
+    keeper: Keeper, home: Path, ranges: Sequence[Range], *, fresh: bool, on_note: OnNote
+) -> None:
+    """Say what there is to go on from, and throw away what nobody wants."""
+    remove_old(home, time.time())
+    if fresh:
+        keeper.discard(ranges)
+    passed = sum(keeper.farthest(span) - span.start for span in ranges)
+    if passed:
+        total = sum(span.positions for span in ranges)
+        on_note(
+            f"going on where an earlier replay was stopped: {passed:,} of {total:,} positions are "
+            "folded already (--fresh begins anew)"
+        )
 
 
-def _fold_range(
-    reader: LogReader,
-    codec: Codec,
-    projection: Projection[S],
-    namespace: Namespace,
-    filters: Filters,
-    in_columns: bool,
-    span: Range,
-    on_batch: Callable[[int], None] | None = None,
-) -> tuple[S, Tally]:
-    logical = namespace.logical(span.source.topic)
-    if in_columns and isinstance(projection, Columnar) and logical in projection.columnar_topics:
-        with ColumnDecoder(codec) as decoder:
-            fold: PartitionFold[S] = ColumnFold(projection, codec, filters, decoder)
-            return _read_into(fold, reader, span, on_batch)
-    return _read_into(PartitionFold(projection, codec, filters), reader, span, on_batch)
-
-
-def _read_into(
-    fold: PartitionFold[S],
-    reader: LogReader,
-    span: Range,
-    on_batch: Callable[[int], None] | None,
-) -> tuple[S, Tally]:
-    for batch in reader.read(*span):
-        fold.add(batch)
-        if on_batch:
-            on_batch(batch[-1].position + 1 - span.start)
-    return fold.finish()
-
-
-def _in_turn(
-    fold: Callable[..., tuple[S, Tally]], ranges: Sequence[Range], on_progress: OnProgress | None
-) -> Iterator[tuple[S, Tally]]:
-    total, before = sum(end - start for _, start, end in ranges), 0
-    for span in ranges:
-        on_batch = None
-        if on_progress:
-
-            def on_batch(passed: int, before: int = before) -> None:
-                on_progress(before + passed, total)
-
-        yield fold(span, on_batch)
-        before += span.end - span.start
-
-
-def _in_pool(
-    pool: Executor,
-    fold: Callable[[Range], tuple[S, Tally]],
-    ranges: Sequence[Range],
-    on_progress: OnProgress | None,
-) -> Iterator[tuple[S, Tally]]:
-    """Ranges in parallel, longest first; states as they are ready, for merging commutes."""
-    total, done = sum(end - start for _, start, end in ranges), 0
-    try:
-        futures = {pool.submit(fold, span): span for span in ranges}
-        for future in as_completed(futures):
-            span = futures[future]
-            done += span.end - span.start
-            if on_progress:
-                on_progress(done, total)
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _merged(
+    projection: Projection[S], folded: Iterator[Folded[S]], on_note: OnNote
+) -> tuple[S, Tally, int]:
+    state, tally, kept_records = projection.initial(), Tally(), 0
+    noted: set[str] = set()
+    for part in folded:
+        for warning in part.warnings:
+            kind = GAVE_UP if warning.startswith(GAVE_UP) else warning
+            if kind not in noted:
+                noted.add(kind)
+                on_note(warning)
+        try:
+            state = projection.merge(state, part.state)
+        except AgentlogError:
+            raise
+        except Exception as error:
+            raise fold_failed(projection, "a merge of two partitions", error) from error
+        tally += part.tally
+        kept_records += part.kept_records
+    return state, tally, kept_records
 
 
 @contextmanager
@@ -233,25 +211,3 @@ def _fewer_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-_process: tuple[LogReader, Codec] | None = None
-
-
-def _open_process(bootstrap_servers: str, open_codec: Callable[[], Codec]) -> None:
-    """Once per process: its own reader and codec."""
-    gc.set_threshold(COLLECT_EVERY)
-    global _process  # noqa: PLW0603  # a pool's initializer has no other place to put it
-    _process = (KafkaLogReader(bootstrap_servers), open_codec())
-
-
-def _fold_in_process(
-    projection: Projection[Any],
-    namespace: Namespace,
-    filters: Filters,
-    in_columns: bool,
-    span: Range,
-) -> tuple[Any, Tally]:
-    assert _process is not None
-    reader, codec = _process
-    return _fold_range(reader, codec, projection, namespace, filters, in_columns, span)

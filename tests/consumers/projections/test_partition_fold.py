@@ -49,7 +49,7 @@ def test_a_fold_that_raises_names_the_record_and_the_line() -> None:
         fold.add([stored(7)])
 
 
-class BrokenInColumns(Metrics):
+class BrokenInColumns(Metrics, frozen=True):
     """A columnar fold with a mistake in it."""
 
     def apply_rows(self, state: Any, rows: Rows, filters: Filters) -> Any:

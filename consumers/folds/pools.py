@@ -1,0 +1,167 @@
+"""All ranges of a replay: one after the other, or side by side in threads or processes.
+
+Each way gives states as they are ready, in any order, for merging commutes. No more of them are in
+memory than there are threads or processes, and one: a range begins when the one before was taken.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from consumers.folds.passed import Passed
+from consumers.folds.range_fold import Folded, RangeFold
+from consumers.folds.ranges import Range
+from streams.errors import AgentlogError
+from streams.kafka.reader import KafkaLogReader
+from streams.ports import LogReader
+from streams.schemas import Codec
+
+S = TypeVar("S")
+
+TELL_EVERY_S: Final = 0.2
+"""Seconds between two tellings of how far ranges in threads or processes are."""
+COLLECT_EVERY: Final = 200_000
+"""Objects made between two runs of the cyclic garbage collector while replaying."""
+
+OnProgress = Callable[[int, int], None]
+"""Called with (positions passed, positions in all), again and again."""
+
+
+def fold_in_turn(
+    fold: RangeFold[S],
+    ranges: Sequence[Range],
+    reader: LogReader,
+    codec: Codec,
+    on_progress: OnProgress,
+) -> Iterator[Folded[S]]:
+    """In this thread."""
+    total, done = sum(span.positions for span in ranges), 0
+
+    def on_passed(positions: int) -> None:
+        nonlocal done
+        done += positions
+        on_progress(done, total)
+
+    for span in ranges:
+        yield fold.run(reader, codec, span, on_passed)
+
+
+def fold_in_threads(
+    fold: RangeFold[S],
+    ranges: Sequence[Range],
+    many: int,
+    reader: LogReader,
+    codec: Codec,
+    on_progress: OnProgress,
+) -> Iterator[Folded[S]]:
+    """In so many threads."""
+    passed, pool = Passed(), ThreadPoolExecutor(many)
+    return _gathered(
+        pool,
+        lambda span: pool.submit(fold.run, reader, codec, span, passed.add),
+        ranges,
+        many,
+        passed,
+        on_progress,
+    )
+
+
+def fold_in_processes(
+    fold: RangeFold[S],
+    ranges: Sequence[Range],
+    many: int,
+    bootstrap_servers: str,
+    open_codec: Callable[[], Codec],
+    on_progress: OnProgress,
+) -> Iterator[Folded[S]]:
+    """In so many processes, each with a reader and a codec of its own.
+
+    Raises `AgentlogError` if one of them is killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    number = context.Value("q", 0)
+    pool = ProcessPoolExecutor(
+        many, context, _open_process, (bootstrap_servers, open_codec, number)
+    )
+    passed = Passed(number, number.get_lock())
+    try:
+        yield from _gathered(
+            pool,
+            lambda span: pool.submit(_fold_in_process, fold, span),
+            ranges,
+            many,
+            passed,
+            on_progress,
+        )
+    except BrokenProcessPool as error:
+        raise AgentlogError(
+            "a process of this replay was killed, perhaps for its memory: run it again, with a "
+            "smaller --processes; what was kept is not folded again"
+        ) from error
+
+
+def _gathered(
+    pool: Executor,
+    submit: Callable[[Range], Future[Folded[S]]],
+    ranges: Sequence[Range],
+    many: int,
+    passed: Passed,
+    on_progress: OnProgress,
+) -> Iterator[Folded[S]]:
+    total = sum(span.positions for span in ranges)
+    ahead, running = iter(ranges), set[Future[Folded[S]]]()
+    try:
+        while True:
+            running |= {submit(span) for span in islice(ahead, many + 1 - len(running))}
+            if not running:
+                return
+            done, running = wait(running, TELL_EVERY_S, FIRST_COMPLETED)
+            on_progress(passed.positions, total)
+            while done:
+                yield done.pop().result()
+    finally:
+        passed.stop()  # if somebody failed: what the others do is of no use
+        pool.shutdown(cancel_futures=True)
+
+
+_process: tuple[LogReader, Codec, Passed] | None = None
+
+
+def _open_process(bootstrap_servers: str, open_codec: Callable[[], Codec], number: Any) -> None:
+    """Once per process: its own reader and codec."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.set_threshold(COLLECT_EVERY)
+    global _process  # noqa: PLW0603  # a pool's initializer has no other place to put it
+    passed = Passed(number, number.get_lock())
+    _process = (KafkaLogReader(bootstrap_servers), open_codec(), passed)
+
+
+def _end_with_parent() -> None:
+    """A pool's process waits for work for ever, even when its parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _fold_in_process(fold: RangeFold[S], span: Range) -> Folded[S]:
+    assert _process is not None
+    reader, codec, passed = _process
+    return fold.run(reader, codec, span, passed.add)
