@@ -17,6 +17,16 @@ class Partition(NamedTuple):
         return f"{self.topic}[{self.index}]"
 
 
+class Place(NamedTuple):
+    """One position of one partition. Order is that of the log, within a partition."""
+
+    source: Partition
+    position: int
+
+    def __str__(self) -> str:
+        return f"{self.source}@{self.position}"
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """What Kafka keeps at `position`: the offset of this very record.
 
@@ -35,6 +45,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def source(self) -> Partition:
         """The partition it is on."""
         return Partition(self.topic, self.partition)
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(Partition(self.topic, self.partition), self.position)
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.position}"

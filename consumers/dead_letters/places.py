@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
+from streams import record
 from streams.errors import ConfigurationError
 from streams.record import Partition
 from streams.topics import TOPICS, Namespace, dlq
@@ -15,11 +16,10 @@ SOURCES: Final = tuple(name for name in TOPICS if dlq(name) in TOPICS)
 _PLACE: Final = re.compile(r"(?P<topic>[^\[\]@]+)\[(?P<partition>\d{1,9})\]@(?P<position>\d{1,18})")
 
 
-class Place(NamedTuple):
-    """Where a dead letter is: `tasks.dlq[0]@12`. Order is that of the log, within a partition."""
+class Place(record.Place):
+    """Where a dead letter is: `tasks.dlq[0]@12`."""
 
-    source: Partition
-    position: int
+    __slots__ = ()
 
     def shown(self, namespace: Namespace) -> str:
         """As people write it: without the namespace."""

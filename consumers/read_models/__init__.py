@@ -1,0 +1,29 @@
+"""Read models: projections whose result is rows of tables, in SQLite or PostgreSQL.
+
+- model         what a read model is
+- generations   copies of its tables: which is read, how far each is
+- rows          kept up to date, by a group or up to a cut
+- rebuilding    a new generation beside the live one
+- reading       one moment of the live one, through every swap
+"""
+
+from consumers.read_models.generations import Generation, Generations
+from consumers.read_models.model import Entry, ReadModel, Tables
+from consumers.read_models.reading import View, read_live
+from consumers.read_models.rebuilding import Rebuilt, rebuild
+from consumers.read_models.rows import ReadModelRunner, RowKeeper, catch_up
+
+__all__ = [
+    "Entry",
+    "Generation",
+    "Generations",
+    "ReadModel",
+    "ReadModelRunner",
+    "Rebuilt",
+    "RowKeeper",
+    "Tables",
+    "View",
+    "catch_up",
+    "read_live",
+    "rebuild",
+]

@@ -1,0 +1,54 @@
+"""Reading a read model: one moment of the live generation, through every swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ProgrammingError
+
+from consumers.read_models.generations import Generation, Generations
+from consumers.read_models.model import Tables
+from streams.cuts import Cut
+from streams.errors import BrokerError
+
+R = TypeVar("R")
+
+SWAPS_MAX: Final = 3
+"""Times that a generation may be dropped under one read, before that counts as an error."""
+
+
+class View(NamedTuple):
+    """What a read sees: all of it is of one moment."""
+
+    connection: sa.Connection
+    tables: Tables
+    generation: Generation
+    cut: Cut | None
+    """The rows hold exactly what is below it; None if nothing is stored yet."""
+
+
+def read_live(generations: Generations, ask: Callable[[View], R]) -> R:
+    """What `ask` returns, given a moment of the live generation. It may be asked again.
+
+    Raises `LogError` if there is no live generation of this version.
+    """
+    for _ in range(SWAPS_MAX - 1):
+        seen: Generation | None = None
+        try:
+            with generations.database.reading() as connection:
+                seen = generations.live(connection)
+                return ask(_view(generations, connection, seen))
+        except (ProgrammingError, BrokerError):
+            # PostgreSQL drops tables under a read that has not come to them yet.
+            with generations.database.reading() as connection:
+                if seen is None or generations.live(connection) == seen:
+                    raise
+    with generations.database.reading() as connection:
+        return ask(_view(generations, connection, generations.live(connection)))
+
+
+def _view(generations: Generations, connection: sa.Connection, seen: Generation) -> View:
+    cut = generations.positions(connection, seen)
+    return View(connection, generations.tables(seen.number), seen, cut)
