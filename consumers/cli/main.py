@@ -17,6 +17,7 @@ from consumers.cli import (
     projections,
     publish,
     replay,
+    replay_handlers,
     schemas,
     stream,
     tail,
@@ -44,6 +45,7 @@ app.command(name="worker")(worker.worker)
 app.command(name="workers")(workers.workers)
 app.command(name="cancel")(cancel.cancel)
 app.add_typer(projections.app, name="projections")
+replay.app.command(name="handlers")(replay_handlers.handlers)
 app.add_typer(replay.app, name="replay")
 app.command(name="stream")(stream.stream)
 app.command(name="state")(replay.state)
