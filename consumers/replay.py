@@ -168,8 +168,7 @@ def _begin(
     remove_old(home, time.time())
     if fresh:
         keeper.discard(ranges)
-    passed = sum(keeper.farthest(span) - span.start for span in ranges)
-    if passed:
+    if passed := sum(keeper.farthest(span) - span.start for span in ranges):
         total = sum(span.positions for span in ranges)
         on_note(
             f"going on where an earlier replay was stopped: {passed:,} of {total:,} positions are "

@@ -51,7 +51,7 @@ def fold_in_turn(
     on_progress: OnProgress,
 ) -> Iterator[Folded[S]]:
     """In this thread."""
-    total, done = sum(span.positions for span in ranges), 0
+    done, total = _begun(fold, ranges, on_progress)
 
     def on_passed(positions: int) -> None:
         nonlocal done
@@ -75,6 +75,7 @@ def fold_in_threads(
     return _gathered(
         pool,
         lambda span: pool.submit(fold.run, reader, codec, span, passed.add),
+        fold,
         ranges,
         many,
         passed,
@@ -104,6 +105,7 @@ def fold_in_processes(
         yield from _gathered(
             pool,
             lambda span: pool.submit(_fold_in_process, fold, span),
+            fold,
             ranges,
             many,
             passed,
@@ -119,12 +121,13 @@ def fold_in_processes(
 def _gathered(
     pool: Executor,
     submit: Callable[[Range], Future[Folded[S]]],
+    fold: RangeFold[S],
     ranges: Sequence[Range],
     many: int,
     passed: Passed,
     on_progress: OnProgress,
 ) -> Iterator[Folded[S]]:
-    total = sum(span.positions for span in ranges)
+    before, total = _begun(fold, ranges, on_progress)
     ahead, running = iter(ranges), set[Future[Folded[S]]]()
     try:
         while True:
@@ -132,12 +135,20 @@ def _gathered(
             if not running:
                 return
             done, running = wait(running, TELL_EVERY_S, FIRST_COMPLETED)
-            on_progress(passed.positions, total)
+            on_progress(before + passed.positions, total)
             while done:
                 yield done.pop().result()
     finally:
         passed.stop()  # if somebody failed: what the others do is of no use
         pool.shutdown(cancel_futures=True)
+
+
+def _begun(fold: RangeFold[S], ranges: Sequence[Range], on_progress: OnProgress) -> tuple[int, int]:
+    """What was passed before, and what there is in all; told first, so that no rate counts it."""
+    before = sum(map(fold.passed_before, ranges))
+    total = sum(span.positions for span in ranges)
+    on_progress(before, total)
+    return before, total
 
 
 _process: tuple[LogReader, Codec, Passed] | None = None

@@ -50,11 +50,14 @@ class RangeFold(NamedTuple, Generic[S]):
     def run(
         self, reader: LogReader, codec: Codec, span: Range, on_passed: Callable[[int], None]
     ) -> Folded[S]:
-        """Fold a range; `on_passed` is told how many positions were passed, batch by batch."""
-        keeper = self.keeper
+        """Fold a range; `on_passed` is told how many positions were passed, batch by batch.
+
+        Those that are kept (`passed_before`) count as passed already.
+        """
+        keeper, counted = self.keeper, span.start + self.passed_before(span)
         kept = keeper.load(span) if keeper else None
         position = kept.position if kept else span.start
-        on_passed(position - span.start)
+        on_passed(position - counted)
         if kept and position == span.end:
             return self._folded(kept, kept)
         due_s = keeper.first_s if keeper else 0.0
@@ -71,6 +74,10 @@ class RangeFold(NamedTuple, Generic[S]):
         if keeper and time.monotonic() >= keeper.first_s:
             keeper.save(span.source, done)
         return self._folded(done, kept)
+
+    def passed_before(self, span: Range) -> int:
+        """Positions of a range that an earlier run has folded, as far as names of files tell."""
+        return self.keeper.farthest(span) - span.start if self.keeper else 0
 
     def _folded(self, done: Kept, kept: Kept | None) -> Folded[S]:
         warnings = self.keeper.take_warnings() if self.keeper else ()

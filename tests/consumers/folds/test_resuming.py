@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,39 @@ def test_what_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
     assert len(run.notes) == 1
     assert run.notes[0].startswith(GAVE_UP)
     assert str(home) in run.notes[0]
+
+
+def test_a_full_disk_is_one_warning_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """What was kept before stays; the replay goes on to the same state."""
+    log = filled()
+    Run(log, tmp_path, killed_after=15)
+    before = files(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        run = Run(log, tmp_path, killed_after=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(tmp_path) == before
+    assert run.done is None
+    limited = Run(log, tmp_path)
+    assert limited.result == Run(log, None).result
+
+
+def test_a_disk_that_fills_up_is_told_once(tmp_path: Path) -> None:
+    """With the folder and what the system says."""
+    log = filled()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        run = Run(log, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert run.result == Run(log, None).result
+    (note,) = run.notes
+    assert note.startswith(GAVE_UP)
+    assert "File too large" in note
+    assert list(tmp_path.rglob("*.*")) == []
 
 
 def test_a_short_replay_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
