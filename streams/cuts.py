@@ -52,16 +52,21 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
         for name, topic_id in self.topic_ids.items():
             found = now.topic_ids.get(name)
             if found is None:
-                raise LogError(f"the cut covers topic {name}, which this cluster does not have")
+                raise LogError(
+                    f"the cut covers topic {name}, which this cluster does not have any more; its "
+                    "records are gone"
+                )
             if found != topic_id:
                 raise LogError(
                     f"topic {name} was deleted and made anew since the cut was taken; "
-                    "its old records are gone"
+                    "its old records are gone; take another cut with `agentlog cut now`"
                 )
         for part, end in self.ends.items():
             if now.ends.get(part, 0) < end:
                 raise LogError(
-                    f"the cut ends {part} at {end}, the log only reaches {now.ends.get(part, 0)}"
+                    f"the cut ends {part} at {end}, the log only reaches {now.ends.get(part, 0)}: "
+                    "it lost its end since, or the cut was changed by hand; take another one with "
+                    "`agentlog cut now`"
                 )
 
     def encode(self) -> str:
@@ -85,14 +90,17 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
             body = text.removeprefix(_PREFIX)
             raw = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
             cluster_id, topics = cbor2.loads(raw)
+            ends = {
+                Partition(str(name), int(index)): int(end)
+                for name, entry in topics.items()
+                for index, end in entry[1].items()
+            }
+            if min(ends.values(), default=0) < 0:
+                raise ValueError("a position below 0")
             return Cut(
                 cluster_id=str(cluster_id),
                 topic_ids={str(name): str(entry[0]) for name, entry in topics.items()},
-                ends={
-                    Partition(str(name), int(index)): int(end)
-                    for name, entry in topics.items()
-                    for index, end in entry[1].items()
-                },
+                ends=ends,
             )
         except (
             ValueError,

@@ -116,9 +116,14 @@ def resolve_at(
 
 
 def _given(reader: LogReader, topics: Sequence[str], cut: Cut) -> Cut:
+    now = reader.ends(topics)
+    cut.of(()).require_same_log(now)  # of another cluster, other topics are no wonder
     missing = sorted(set(topics) - set(cut.topic_ids))
     if missing:
-        raise LogError(f"the cut does not cover topic {missing[0]}; take one that does")
+        raise LogError(
+            f"the cut does not cover topic {missing[0]}, only {', '.join(sorted(cut.topic_ids))}; "
+            "take one that does with `agentlog cut now`, in this namespace"
+        )
     cut = cut.of(topics)
-    cut.require_same_log(reader.ends(topics))
+    cut.require_same_log(now)
     return cut

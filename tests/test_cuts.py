@@ -42,6 +42,12 @@ def test_anything_else_is_one_clear_error(text: str) -> None:
         Cut.decode(f"cut1:{text}")
 
 
+def test_a_cut_below_the_beginning_is_none() -> None:
+    """Nothing ends before position 0."""
+    with pytest.raises(ConfigurationError, match="a position below 0"):
+        Cut.decode(moment(ends={Partition("t", 0): -1}).encode())
+
+
 def moment(**changes: object) -> Cut:
     fields: dict[str, object] = {
         "cluster_id": "c1",

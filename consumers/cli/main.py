@@ -19,6 +19,7 @@ from consumers.cli import (
     replay,
     replay_handlers,
     schemas,
+    state,
     stream,
     tail,
     topics,
@@ -48,7 +49,7 @@ app.add_typer(projections.app, name="projections")
 replay.app.command(name="handlers")(replay_handlers.handlers)
 app.add_typer(replay.app, name="replay")
 app.command(name="stream")(stream.stream)
-app.command(name="state")(replay.state)
+app.command(name="state")(state.state)
 app.command(name="diff")(diff.diff)
 app.add_typer(cut.app, name="cut")
 app.command(name="what-if")(what_if.what_if)

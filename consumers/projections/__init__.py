@@ -4,6 +4,7 @@
 - folding          the small pieces that folds are made of
 - filters          which envelopes a replay folds
 - agent_state      what the log knows of every agent
+- agent_changes    what a stretch of the log did to one agent
 - metrics          S3.18; metrics_columns does the same in columns
 - columnar         record values to columns
 - partition_fold   folding one partition, by rows or in columns
