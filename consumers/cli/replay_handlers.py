@@ -12,10 +12,11 @@ from rich import box
 from rich.table import Table
 
 from consumers.app import App
-from consumers.cli.comparing import plain, progress_bar
+from consumers.cli.asked import AsJson, At
+from consumers.cli.comparing import plain
 from consumers.cli.cut import read_named
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.replay import AsJson, At
+from consumers.cli.progress import following
 from consumers.cli.session import connect
 from consumers.differences import NOTHING, Difference
 from consumers.references import load_reference
@@ -58,8 +59,7 @@ def _rehearsed(session: Session, app: App, at: str, group: str | None) -> Rehear
         named = NamedCuts(reader, session.namespace, session.codec)
         topics, now_ms = session.namespace.topics(app.topics), time.time_ns() // 1_000_000
         cut = resolve_at(reader, topics, at, now_ms, read_named(named))
-        with progress_bar() as progress:
-            task = progress.add_task(f"handlers of {app.name}", total=None)
+        with following(f"handlers of {app.name}") as on_progress:
             return rehearse(
                 app,
                 reader=reader,
@@ -67,7 +67,7 @@ def _rehearsed(session: Session, app: App, at: str, group: str | None) -> Rehear
                 namespace=session.namespace,
                 cut=cut,
                 group=group,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                on_progress=on_progress,
             )
 
 

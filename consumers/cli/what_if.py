@@ -12,10 +12,12 @@ from rich import box
 from rich.table import Table
 
 from consumers.aggregates import Aggregate, AggregateApp
-from consumers.cli.comparing import plain, progress_bar
+from consumers.cli.asked import AsJson, At
+from consumers.cli.comparing import plain
 from consumers.cli.cut import read_named
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.replay import AsJson, At, load_projection
+from consumers.cli.progress import following
+from consumers.cli.replaying import load_projection
 from consumers.cli.session import connect
 from consumers.cli.stream import load_aggregates
 from consumers.differences import NOTHING, Difference
@@ -112,14 +114,13 @@ def _compared(session: Session, sides: Sequence[Side[Any]], at: str) -> WhatIf:
         named = NamedCuts(reader, session.namespace, session.codec)
         topics, now_ms = session.namespace.topics(logical), time.time_ns() // 1_000_000
         cut = resolve_at(reader, topics, at, now_ms, read_named(named))
-        with progress_bar() as progress:
-            task = progress.add_task("what if", total=None)
+        with following("what if") as on_progress:
             return compare(
                 *sides,
                 reader=reader,
                 namespace=session.namespace,
                 cut=cut,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                on_progress=on_progress,
             )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from types import TracebackType
@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 from consumers.aggregates import AggregateApp
 from consumers.app import App
 from consumers.audit import GroupBooks, read_books
+from consumers.folds import OnProgress
 from consumers.rehearsal.denial import denied
 from consumers.rehearsal.findings import Rehearsed
 from consumers.rehearsal.kernel import refuse_connections
@@ -37,9 +38,6 @@ from streams.topics import Namespace
 
 JOIN_S_MAX: Final = 10.0
 """Seconds that the handlers' thread gets to end."""
-
-OnProgress = Callable[[int, int], None]
-"""Called with (positions passed, positions in all) after each batch."""
 
 
 def rehearse(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from consumers.folds import OnProgress, Range, ranges_of
+from consumers.projections.filters import EVERYTHING
 from consumers.projections.partition_fold import Tally
 from consumers.projections.projection import Projection
 from consumers.what_if.findings import Collected, Divergence, Totals, WhatIf, digest_differences
@@ -14,13 +16,9 @@ from consumers.what_if.pair import fold_both
 from consumers.what_if.side import Side
 from streams.cuts import Cut
 from streams.digest import digest
-from streams.errors import ConfigurationError, LogError
+from streams.errors import ConfigurationError
 from streams.ports import LogReader
-from streams.record import Partition
 from streams.topics import Namespace
-
-OnProgress = Callable[[int, int], None]
-"""Called with (positions passed, positions in all) after each batch."""
 
 
 def what_if_projection(
@@ -44,12 +42,12 @@ def what_if_projection(
             f"{', '.join(other.fold.topics)}: two histories; let both name the same topics"
         )
     began, sides = time.monotonic(), (this, other)
-    spans = whole_spans(reader, namespace.topics(this.fold.topics), cut)
+    cut, spans = spans_of(reader, namespace.topics(this.fold.topics), cut)
     states = [side.fold.initial() for side in sides]
     tallies = [Tally(), Tally()]
     divergences: list[Divergence] = []
     passing = Passing(spans, on_progress)
-    for source, end in spans:
+    for source, _, end in spans:
         pair, found = fold_both(sides, source, partial(reader.read, source), end, passing.at)
         for n, side in enumerate(sides):
             with side.named():
@@ -73,7 +71,7 @@ def what_if_projection(
             )
         )
     return WhatIf(
-        cut=spans.cut,
+        cut=cut,
         records=tallies[0].records,
         this=totals[0],
         other=totals[1],
@@ -85,42 +83,23 @@ def what_if_projection(
     )
 
 
-class Spans(Sequence[tuple[Partition, int]]):
-    """The partitions of a cut, each from its beginning to its end in it."""
-
-    def __init__(self, cut: Cut) -> None:
-        self.cut = cut
-        self._ends = [(source, end) for source, end in cut if end > 0]
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._ends[index]
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-
-def whole_spans(reader: LogReader, topics: Sequence[str], cut: Cut | None) -> Spans:
+def spans_of(
+    reader: LogReader, topics: Sequence[str], cut: Cut | None
+) -> tuple[Cut, Sequence[Range]]:
     """What there is to read. Raises `LogError` if the cut is of another log, or the beginning of a
     partition was removed.
     """
     now = reader.ends(topics)
     cut = (now if cut is None else cut).of(topics)
     cut.require_same_log(now)
-    for source, start in sorted(reader.starts(topics).items()):
-        if start > 0 and cut.ends.get(source, 0) > 0:
-            raise LogError(
-                f"{source} begins at {start}: what was below is gone, so nobody can say what "
-                "another code would have made of it; its topic must keep everything "
-                "(retention.ms=-1)"
-            )
-    return Spans(cut)
+    return cut, ranges_of(cut, reader.starts(topics), EVERYTHING)
 
 
 class Passing:
     """How far a pass over several partitions is."""
 
-    def __init__(self, spans: Spans, on_progress: OnProgress | None) -> None:
-        self._total = sum(end for _, end in spans)
+    def __init__(self, spans: Sequence[Range], on_progress: OnProgress | None) -> None:
+        self._total = sum(span.positions for span in spans)
         self._before = 0
         self._tell = on_progress
 

@@ -13,6 +13,7 @@ from consumers.aggregates.aggregate import Aggregate
 from consumers.aggregates.rebuilding import Rebuilding
 from consumers.aggregates.states import MemoryStates, StreamState
 from consumers.differences import NOTHING
+from consumers.folds import OnProgress
 from consumers.what_if.findings import (
     DIVERGENCES_MAX,
     Collected,
@@ -23,7 +24,7 @@ from consumers.what_if.findings import (
     first_differences,
 )
 from consumers.what_if.pair import told
-from consumers.what_if.projections import OnProgress, Passing, whole_spans
+from consumers.what_if.projections import Passing, spans_of
 from consumers.what_if.side import Side
 from streams.cuts import Cut
 from streams.digest import canonical
@@ -52,11 +53,11 @@ def what_if_streams(
     """
     this, other = _in_common(this, other)
     began = time.monotonic()
-    spans = whole_spans(reader, (namespace.topic(EVENTS),), cut)
+    cut, spans = spans_of(reader, (namespace.topic(EVENTS),), cut)
     passing, different, records = Passing(spans, on_progress), Collected(), 0
     divergences: list[Divergence] = []
     diverged = 0
-    for source, end in spans:
+    for source, _, end in spans:
         both = _Both((this, other), source)
         for batch in reader.read(source, 0, end):
             for record in batch:
@@ -68,7 +69,7 @@ def what_if_streams(
         diverged += len(both.diverged)
         passing.done(end)
     return WhatIf(
-        cut=spans.cut,
+        cut=cut,
         records=records,
         this=Totals(label=this.label, digest=None),
         other=Totals(label=other.label, digest=None),

@@ -251,7 +251,7 @@ def test_what_fails_names_the_side_and_the_record(log: MemoryLog) -> None:
         def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
             return {**super().starts(topics), source: position + 1}
 
-    with pytest.raises(LogError, match="begins at 1: what was below is gone"):
+    with pytest.raises(LogError, match="begins at 1: the records from 0 on were removed"):
         what_if_projection(
             Side("this", Tasks(), CODEC),
             Side("other", Tasks(), CODEC),
