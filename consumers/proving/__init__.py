@@ -8,6 +8,8 @@
 - divergence    the first record after which two folds differ
 - merging       the same parts merged in other orders, and which law a merge breaks
 - causes       why two folds differ, and at which record
+- orders       parts merged in every order, here, elsewhere and as the replay did
+- live_rows    a state store's rows beside what the log comes to
 - faults        what a proof found, with both values
 - proof         the proof of one subject
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from types import TracebackType
@@ -27,6 +27,10 @@ from streams.schemas import Codec
 T = TypeVar("T")
 
 HASH_SEED_MAX: Final = 2**32 - 1
+_ENDED: Final = (
+    "the other process of the proof ended before it answered; what it folds may have ended it, or "
+    "the machine is out of memory"
+)
 _SEED_VARIABLE: Final = "PYTHONHASHSEED"
 
 
@@ -64,9 +68,9 @@ class Elsewhere:
 
     def fold_partitions(
         self, subject: Subject, ends: Mapping[Partition, int], seed: int
-    ) -> dict[Partition, Part]:
-        """Digests of what `folding.fold_partitions` comes to there."""
-        return self._run(_fold_partitions, subject, ends, seed)
+    ) -> Callable[[], dict[Partition, Part]]:
+        """Begin what `folding.fold_partitions` does; call what is returned to await the digests."""
+        return self._begin(_fold_partitions, subject, ends, seed)
 
     def fold_prefixes(
         self, subject: Subject, source: Partition, begin: Prefix | None, positions: Sequence[int]
@@ -87,16 +91,23 @@ class Elsewhere:
         return self._run(_merge_in, subject, parts, order)
 
     def _run(self, call: Callable[..., T], *values: Any) -> T:
+        return self._begin(call, *values)()
+
+    def _begin(self, call: Callable[..., T], *values: Any) -> Callable[[], T]:
         try:
-            answer = self._pool.submit(_answered, call, *values).result()
+            future = self._pool.submit(_answered, call, *values)
         except BrokenProcessPool as error:
-            raise AgentlogError(
-                "the other process of the proof ended before it answered; what it folds may have "
-                "ended it, or the machine is out of memory"
-            ) from error
+            raise AgentlogError(_ENDED) from error
+        return lambda: self._answer(future)
+
+    def _answer(self, future: Future[Any]) -> Any:
+        try:
+            answer = future.result()
+        except BrokenProcessPool as error:
+            raise AgentlogError(_ENDED) from error
         if isinstance(answer, _Failed):
             raise BrokerError(answer.text) if answer.is_broker else AgentlogError(answer.text)
-        return answer  # type: ignore[no-any-return]  # what `call` returned
+        return answer
 
 
 def other_hash_seed(seed: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import cbor2
 import msgspec
 
+from consumers.folds import OnProgress
 from consumers.proving.interleaving import interleaved, resume_positions
 from consumers.proving.storing import unkept
 from consumers.proving.subjects import Folding, StreamsFolding, Subject
@@ -50,10 +51,13 @@ def fold_partitions(
     seed: int,
     *,
     keep: bool = True,
+    on_progress: OnProgress = lambda passed, total: None,  # noqa: ARG005
 ) -> dict[Partition, Part]:
     """Every partition below its end: a few side by side, in batches of other sizes, stored and gone
     on with now and then. States are kept with `keep`, else only their digests.
     """
+    total = sum(ends.values())
+    passed: dict[Partition, int] = {}
     rng = random.Random(seed)
     resumes = resume_positions(ends, RESUMES, rng)
     running: dict[Partition, _Running] = {}
@@ -68,6 +72,8 @@ def fold_partitions(
             fold.add(records)
         else:
             done[source] = running.pop(source).finish(keep)
+        passed[source] = records[-1].position + 1 if records else ends[source]
+        on_progress(sum(passed.values()), total)
     return done
 
 

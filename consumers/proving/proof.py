@@ -14,23 +14,20 @@ record after which they part.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-import cbor2
 import msgspec
 
 from consumers.folds import OnProgress
 from consumers.projections import Projection
-from consumers.projections.partition_fold import Columnar
 from consumers.proving.causes import Causes
 from consumers.proving.elsewhere import Elsewhere
-from consumers.proving.faults import Fault, compared
+from consumers.proving.faults import Fault
 from consumers.proving.folding import Part, fold_partitions
-from consumers.proving.interleaving import merge_orders
-from consumers.proving.merging import advice, broken_law, merge_digests, merge_in
+from consumers.proving.live_rows import live_differs, live_faults
+from consumers.proving.orders import merged_alike
 from consumers.proving.subjects import ProjectionSubject, StreamsSubject, Subject
 from consumers.replay import Replayed, replay
 from consumers.state_store import LiveState
@@ -42,10 +39,11 @@ from streams.record import Partition
 from streams.schemas import Codec
 from streams.topics import EVENTS, Namespace
 
-PARTITIONS_NAMED_MAX: Final = 5
-"""Partitions whose live state is shown where it differs; the others are counted."""
-
 Parts = Mapping[Partition, Part]
+
+
+def _ignore(passed: int, total: int) -> None:
+    pass
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,14 +81,14 @@ class Prover:
         namespace: Namespace,
         elsewhere: Elsewhere,
         seed: int,
-        on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
+        on_note: Callable[[str], None] = lambda note: None,  # noqa: ARG005
     ) -> None:
         self._reader = reader
         self._codec = codec
         self._namespace = namespace
         self._elsewhere = elsewhere
         self._seed = seed
-        self._on_step = on_step
+        self._on_note = on_note
         self._causes = Causes(reader, codec, elsewhere)
 
     # --- projections -------------------------------------------------------------------------
@@ -101,10 +99,11 @@ class Prover:
         *,
         live: LiveState[Any] | None = None,
         cut: Cut | None = None,
-        on_progress: OnProgress | None = None,
+        on_progress: OnProgress = _ignore,
     ) -> Proof:
         """Live = replayed at the live state's own cut, and replayed = replayed however it is done.
 
+        `on_progress` is called with positions passed and positions in all, each counted twice.
         Without `live` the replays alone are compared, at `cut` (default: the log's end). Raises
         `LogError` if the history is not whole or the cut not of this log.
         """
@@ -114,16 +113,37 @@ class Prover:
             cut = live.cut
         elif cut is None:
             cut = self._reader.ends(topics)
-        replayed, faults = self._replayed(projection, cut, on_progress)
+        size = sum(cut.ends.values())
+        first, second = (
+            lambda passed, _: on_progress(passed, 2 * size),
+            lambda passed, _: on_progress(size + passed, 2 * size),
+        )
+        replayed, faults = self._replayed(projection, cut, first)
         records = undecodable = 0
         if replayed is not None:
             records, undecodable = replayed.records, replayed.tally.undecodable
-            here, there = self._folds(subject, cut)
+            here, there = self._folds(subject, cut, second)
             faults += self._folded_alike(subject, here, there, cut)
             if not faults:
-                faults += self._merged_alike(subject, here, replayed)
+                try:
+                    faults += merged_alike(
+                        subject,
+                        {source: part.stored for source, part in sorted(here.items())},
+                        replayed,
+                        self._elsewhere,
+                        self._causes,
+                        self._seed,
+                    )
+                except BrokerError:
+                    raise
+                except AgentlogError as error:  # a merge that fails in another order
+                    faults.append(_failed(projection, error))
             if live is not None:
-                faults += _live_faults(projection, live, here)
+                faults += live_faults(projection, live, here)
+                if not faults and digest(live.state) != replayed.digest:
+                    faults.append(
+                        live_differs(projection, "its merged state", live.state, replayed.state)
+                    )
         return Proof(
             name=projection.name,
             kind="projection",
@@ -138,9 +158,8 @@ class Prover:
         )
 
     def _replayed(
-        self, projection: Projection[Any], cut: Cut, on_progress: OnProgress | None
+        self, projection: Projection[Any], cut: Cut, on_progress: OnProgress
     ) -> tuple[Replayed[Any] | None, list[Fault]]:
-        self._on_step(f"replaying {projection.name}")
         try:
             found = replay(
                 projection,
@@ -153,57 +172,18 @@ class Prover:
         except (BrokerError, ConfigurationError, LogError):
             raise
         except AgentlogError as error:  # the fold's own: nothing can be compared
-            where = f"projection {projection.name}"
-            return None, [Fault(kind="fold_failed", where=where, detail=str(error))]
+            return None, [_failed(projection, error)]
         return found, []
-
-    def _merged_alike(
-        self, subject: ProjectionSubject, here: Parts, replayed: Replayed[Any]
-    ) -> list[Fault]:
-        """The same parts in every order, here and elsewhere, and as the replay merged them."""
-        projection, rng = subject.projection, random.Random(self._seed)
-        self._on_step(f"merging {projection.name} in other orders")
-        parts = {source: part.stored for source, part in sorted(here.items())}
-        states, orders = list(parts.values()), merge_orders(len(parts), rng)
-        at_home = merge_digests(projection, states, orders)
-        away = self._elsewhere.merge_digests(subject, states, orders)
-        if len({*at_home, *away, replayed.digest}) == 1:
-            return []
-        if fault := broken_law(projection, parts, rng):
-            return [fault]
-        where = f"projection {projection.name}"
-        plain = merge_in(projection, states, orders[0])
-        differing = next((n for n, found in enumerate(at_home) if found != at_home[0]), None)
-        if differing is not None:
-            other = merge_in(projection, states, orders[differing])
-            return [
-                compared(
-                    "merge_order",
-                    where,
-                    "the parts merge to another state in another order" + advice(plain, other),
-                    ("merged in order of partitions", plain),
-                    ("in another order", other),
-                )
-            ]
-        if away != at_home:
-            return [
-                compared(
-                    "merge_hash_order",
-                    where,
-                    "merge gives another state in a process with another hash seed: it hangs on "
-                    "the order of a set, or on what the process has seen before",
-                    ("this process", plain),
-                    (self._elsewhere.name, self._elsewhere.merge_in(subject, states, orders[0])),
-                )
-            ]
-        for source, end in replayed.cut:
-            if fault := self._causes.of_two_folds(subject, source, end):
-                return [fault]
-        return [_replay_differs(projection, replayed, plain)]
 
     # --- aggregates --------------------------------------------------------------------------
 
-    def aggregates(self, name: str, subject: StreamsSubject, cut: Cut | None = None) -> Proof:
+    def aggregates(
+        self,
+        name: str,
+        subject: StreamsSubject,
+        cut: Cut | None = None,
+        on_progress: OnProgress = _ignore,
+    ) -> Proof:
         """Every state digest on the log is what `evolve` gives; versions have no gap, epochs never
         decrease; and so in another order and in another process.
 
@@ -219,7 +199,7 @@ class Prover:
                     f"{source} begins at {start}: what was below is gone, so nothing that "
                     "depends on it can be proven; its topic must keep everything (retention.ms=-1)"
                 )
-        here, there = self._folds(subject, cut)
+        here, there = self._folds(subject, cut, on_progress)
         faults = self._folded_alike(subject, here, there, cut)
         counts = dict.fromkeys(("events", "verified"), 0)
         for part in here.values():
@@ -238,13 +218,20 @@ class Prover:
 
     # --- both --------------------------------------------------------------------------------
 
-    def _folds(self, subject: Subject, cut: Cut) -> tuple[Parts, Parts]:
+    def _folds(self, subject: Subject, cut: Cut, on_progress: OnProgress) -> tuple[Parts, Parts]:
+        """Here and elsewhere, at the same time."""
         ends = {source: end for source, end in cut if end > 0}
-        keep = isinstance(subject, ProjectionSubject)
-        self._on_step("once more, in another order")
-        here = fold_partitions(subject, self._reader, self._codec, ends, self._seed, keep=keep)
-        self._on_step("once more, in another process")
-        return here, self._elsewhere.fold_partitions(subject, ends, self._seed + 1)
+        there = self._elsewhere.fold_partitions(subject, ends, self._seed + 1)
+        here = fold_partitions(
+            subject,
+            self._reader,
+            self._codec,
+            ends,
+            self._seed,
+            keep=isinstance(subject, ProjectionSubject),
+            on_progress=on_progress,
+        )
+        return here, there()
 
     def _folded_alike(self, subject: Subject, here: Parts, there: Parts, cut: Cut) -> list[Fault]:
         """The first partition that is not the same by every fold, looked at; others counted."""
@@ -257,7 +244,7 @@ class Prover:
         ]
         if not odd:
             return []
-        self._on_step(f"looking for the record after which folds of {odd[0]} differ")
+        self._on_note(f"looking for the record after which folds of {odd[0]} differ")
         first = odd[0]
         fault = self._causes.of_difference(
             subject, first, here[first], there[first], cut.ends[first]
@@ -268,45 +255,5 @@ class Prover:
         return [fault]
 
 
-def _replay_differs(projection: Projection[Any], replayed: Replayed[Any], plain: Any) -> Fault:
-    in_columns = isinstance(projection, Columnar)
-    return compared(
-        "columns_differ" if in_columns else "unsteady",
-        f"projection {projection.name}",
-        "apply_rows comes to another state than apply"
-        if in_columns
-        else "the replay came to another state than both folds after it: what the code does hangs "
-        "on chance, or on what was folded before",
-        ("replayed", replayed.state),
-        ("record by record", plain),
-    )
-
-
-def _live_faults(projection: Projection[Any], live: LiveState[Any], here: Parts) -> list[Fault]:
-    """Partitions whose stored state is not the replayed one, with what differs."""
-    found: list[Fault] = []
-    others = 0
-    for row in sorted(live.rows, key=lambda row: row.source):
-        part = here.get(row.source)
-        if part is not None and part.failed:
-            continue
-        stored = cbor2.loads(row.state)
-        folded = cbor2.loads(part.stored) if part is not None else projection.initial()
-        if digest(stored) == digest(folded):
-            continue
-        if len(found) == PARTITIONS_NAMED_MAX:
-            others += 1
-            continue
-        found.append(
-            compared(
-                "live_differs",
-                f"{row.source}@{row.position}",
-                f"the live state of projection {projection.name} is not what the log comes to",
-                ("live", stored),
-                ("replayed", folded),
-            )
-        )
-    if others:
-        detail = f"{found[-1].detail} (and so on {others} more partitions)"
-        found[-1] = msgspec.structs.replace(found[-1], detail=detail)
-    return found
+def _failed(projection: Projection[Any], error: AgentlogError) -> Fault:
+    return Fault(kind="fold_failed", where=f"projection {projection.name}", detail=str(error))

@@ -234,7 +234,7 @@ def test_a_process_that_cannot_begin_is_said_so() -> None:
         Elsewhere(Site(fail_to_open, open_codec), 1) as process,
         pytest.raises(AgentlogError, match="the other process of the proof ended"),
     ):
-        process.fold_partitions(ProjectionSubject(planted.Steady), {WHERE[0]: 1}, 1)
+        process.fold_partitions(ProjectionSubject(planted.Steady), {WHERE[0]: 1}, 1)()
 
 
 # --- aggregates ----------------------------------------------------------------------------------
