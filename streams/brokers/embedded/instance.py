@@ -25,8 +25,10 @@ from pathlib import Path
 
 from streams.brokers.embedded import aot, java, last_run, launch, ports, training
 from streams.brokers.embedded.disk import data_home, disk_errors, locked
+from streams.brokers.embedded.guarding import Guarded
 from streams.brokers.embedded.jars import Progress
 from streams.brokers.embedded.last_run import missing
+from streams.brokers.embedded.last_words import PortTaken
 from streams.brokers.embedded.lock import load_lock
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.brokers.embedded.state import BrokerState, ProcessId
@@ -97,7 +99,7 @@ class Instance:
         port: int | None = None,
         nodes: int | None = None,
         keep: bool = True,
-        guarded: launch.Guarded | None = None,
+        guarded: Guarded | None = None,
         progress: Progress | None = None,
     ) -> Started:
         """Start the broker, or find the one that already runs here.
@@ -130,7 +132,7 @@ class Instance:
         node_id: int,
         running: launch.Running,
         *,
-        guarded: launch.Guarded | None = None,
+        guarded: Guarded | None = None,
         wait: bool = True,
     ) -> BrokerState:
         """Start one node of a started cluster again, on its data and ports (`launch.relaunch`).
@@ -217,7 +219,7 @@ class Instance:
         port: int | None,
         keep: bool,
         jars: Path | None,
-        guarded: launch.Guarded | None,
+        guarded: Guarded | None,
     ) -> Started:
         if port is not None and port != state.nodes[0].port:
             raise BrokerError(
@@ -242,7 +244,7 @@ class Instance:
         running: launch.Running,
         indexes: Sequence[int],
         jars: Path,
-        guarded: launch.Guarded | None,
+        guarded: Guarded | None,
         *,
         wait: bool,
     ) -> BrokerState:
@@ -261,7 +263,7 @@ class Instance:
         return replace(state, processes=running.processes)
 
     def _launch(
-        self, jars: Path, port: int | None, nodes: int, guarded: launch.Guarded | None, keep: bool
+        self, jars: Path, port: int | None, nodes: int, guarded: Guarded | None, keep: bool
     ) -> tuple[BrokerState, launch.Running]:
         last = self.last_run()
         remembered: tuple[Node, ...] = last.nodes if last else ()
@@ -273,7 +275,7 @@ class Instance:
                 running = launch.launch(layout, jars, guarded, note, aot.flags(jars))
                 training.start_in_background(jars, running.processes)
                 return note(running.processes), running
-            except launch.PortTaken:
+            except PortTaken:
                 remembered = ()
                 if port is not None or attempt == START_ATTEMPTS_MAX:
                     raise

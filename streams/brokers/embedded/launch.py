@@ -1,7 +1,8 @@
 """Bring the processes of one layout up, or say why they did not come up.
 
 1. Write each node's `server.properties`.
-2. Format the data of a node that has none (`storage.py`).
+2. Format the data of a node that has none (`storage.py`); have one that was killed given up first
+   (`fencing.py`).
 3. Start the Java processes.
 4. Wait until each started node answers and counts all of them in; a process that dies meanwhile is
    diagnosed from its last words. Whatever happens, no process of a failed start is left behind.
@@ -10,17 +11,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.brokers.embedded import java, ports, process
-from streams.brokers.embedded.aot import CacheCrash, uses_cache
-from streams.brokers.embedded.diagnosis import explain_death, is_port_taken
+from streams.brokers.embedded import fencing, guarding, java, ports, process
+from streams.brokers.embedded.aot import uses_cache
+from streams.brokers.embedded.guarding import Guard, Guarded
+from streams.brokers.embedded.last_words import death, size
 from streams.brokers.embedded.node import ClusterLayout, Node, render_properties
 from streams.brokers.embedded.state import ProcessId
 from streams.brokers.embedded.storage import format_data
@@ -30,22 +29,10 @@ from streams.errors import BrokerError
 READY_TIMEOUT_S = 180.0  # three nodes take 90 s where ten programs want each core
 STOP_TIMEOUT_S = 30.0
 STOP_TIMEOUT_MINORITY_S = 5.0
-LAST_WORDS_MAX = 200
 _POLL_S = 0.05
 
 Spawned = Callable[[tuple[ProcessId, ...]], object]
 """Told the processes before the wait for them, so that they can be found if we are killed."""
-
-
-class PortTaken(BrokerError):
-    """A port that was free a moment ago is not any more: worth another try with other ports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guarded:
-    """Deletion and a life bound to ours, for a temporary broker (see `guard.py`)."""
-
-    delete: Path | None
 
 
 @dataclass(slots=True)
@@ -57,7 +44,7 @@ class Running:
     """
 
     processes: tuple[ProcessId, ...]
-    guards: dict[int, subprocess.Popen[bytes]]
+    guards: dict[int, Guard]
     flags: tuple[str, ...] = ()
 
     def stop(self, *, discard: bool = False) -> bool:
@@ -73,7 +60,7 @@ class Running:
         for one in self.processes:
             process.reap(one)
         for guard in self.guards.values():
-            _end_guard(guard)
+            guarding.end(guard)
         self.guards.clear()
         return clean
 
@@ -83,7 +70,7 @@ class Running:
         process.terminate(one, timeout_s=STOP_TIMEOUT_S, rest_s=STOP_TIMEOUT_S)
         process.reap(self.processes[index])
         if (guard := self.guards.pop(index, None)) is not None:
-            _end_guard(guard, b"keep")
+            guarding.end(guard, keep=True)
 
 
 def launch(
@@ -100,6 +87,7 @@ def launch(
     for node in layout.nodes:
         _prepare(layout, node)
     format_data(layout, jars, flags if uses_cache(flags) else ())
+    fencing.give_up_killed(layout, jars, flags)
     running = Running((), {}, tuple(flags))
     log_starts = _log_sizes(layout)
     try:
@@ -135,6 +123,7 @@ def relaunch(
     for index in indexes:
         running.end(index)
         _prepare(layout, layout.nodes[index])
+    fencing.give_up_killed(layout, jars, flags)
     log_starts = _log_sizes(layout)
     try:
         for index in indexes:
@@ -161,14 +150,10 @@ def _prepare(layout: ClusterLayout, node: Node) -> None:
 
 
 def _start(
-    layout: ClusterLayout,
-    index: int,
-    jars: Path,
-    guarded: Guarded | None,
-    running: Running,
+    layout: ClusterLayout, index: int, jars: Path, guarded: Guarded | None, running: Running
 ) -> ProcessId:
     node = layout.nodes[index]
-    folder, console = layout.node_folder(node), layout.console_log(node)
+    folder = layout.node_folder(node)
     command = java.broker_command(
         jars,
         layout.properties(node),
@@ -176,26 +161,10 @@ def _start(
         scratch=folder / "tmp",
         flags=running.flags,
     )
-    if guarded is None:
-        pid = process.spawn(command, console)
-    else:
-        script = str(Path(__file__).with_name("guard.py"))
-        guard = subprocess.Popen(  # noqa: S603 (our own argv)
-            [sys.executable, "-I", "-S", script, str(guarded.delete or ""), str(console), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
+    started, guard = guarding.start(command, layout.console_log(node), guarded)
+    if guard is not None:
         running.guards[index] = guard
-        assert guard.stdout is not None
-        pid = int(guard.stdout.readline())
-    return process.identify(pid) or ProcessId(pid, "died at birth")
-
-
-def _end_guard(guard: subprocess.Popen[bytes], last_word: bytes = b"") -> None:
-    """Close a guard's input, which ends it, and wait for it."""
-    with suppress(BrokenPipeError):
-        guard.communicate(last_word)
+    return started
 
 
 def _wait_ready(
@@ -210,7 +179,7 @@ def _wait_ready(
     while silent:
         for index in indexes:
             if not process.is_alive(running.processes[index]):
-                raise _death(layout, layout.nodes[index], log_starts[index], running.flags)
+                raise death(layout, layout.nodes[index], log_starts[index], running.flags)
         node = layout.nodes[silent[0]]
         if ports.accepts(node.port):
             info = describe_cluster(node.address, timeout_s=2)
@@ -225,31 +194,5 @@ def _wait_ready(
         time.sleep(_POLL_S)
 
 
-def _death(layout: ClusterLayout, node: Node, log_start: int, flags: Sequence[str]) -> BrokerError:
-    log, console = layout.server_log(node), layout.console_log(node)
-    lines = [*last_lines(console, LAST_WORDS_MAX), *last_lines(log, LAST_WORDS_MAX, log_start)]
-    kind = PortTaken if is_port_taken(lines) else BrokerError
-    if uses_cache(flags) and layout.crash_log(node).exists():
-        kind = CacheCrash
-    log = log if log.exists() else console
-    return kind(explain_death(layout, node, lines, log, "start"))
-
-
-def last_lines(path: Path, count: int, start: int = 0) -> list[str]:
-    """The last `count` lines of a text file after byte `start`; none if there is no file."""
-    try:
-        with path.open("rb") as file:
-            size = _size(path)
-            start = 0 if start > size else start  # the log rolled meanwhile
-            file.seek(max(start, size - 512 * count))
-            return file.read().decode("utf-8", errors="replace").splitlines()[-count:]
-    except FileNotFoundError:
-        return []
-
-
 def _log_sizes(layout: ClusterLayout) -> list[int]:
-    return [_size(layout.server_log(node)) for node in layout.nodes]
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    return [size(layout.server_log(node)) for node in layout.nodes]

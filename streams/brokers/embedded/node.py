@@ -65,23 +65,44 @@ def render_properties(layout: ClusterLayout, node: Node) -> str:
     return "".join(f"{key}={value}\n" for key, value in pairs.items())
 
 
+def render_controller(layout: ClusterLayout, node: Node) -> str:
+    """`server.properties` for `node` as the controller alone, which soon gives up its own broker
+    (`fencing.py`).
+    """
+    pairs = {
+        **_quorum(layout, node),
+        "process.roles": "controller",
+        "listeners": f"CONTROLLER://{HOST}:{node.controller_port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT",
+        "broker.heartbeat.interval.ms": "200",
+        "broker.session.timeout.ms": "500",
+    }
+    return "".join(f"{key}={value}\n" for key, value in pairs.items())
+
+
 def broker_settings(nodes: int) -> dict[str, str]:
     """What every broker of ours is told, wherever it runs, in a cluster of `nodes`."""
-    return {**_internal_topics(nodes), **_liveness(nodes), **_TUNING}
+    return {**_internal_topics(nodes), **_TUNING}
 
 
-def _identity(layout: ClusterLayout, node: Node) -> dict[str, str]:
+def _quorum(layout: ClusterLayout, node: Node) -> dict[str, str]:
     voters = ",".join(f"{n.node_id}@{HOST}:{n.controller_port}" for n in layout.nodes)
     return {
-        "process.roles": "broker,controller",
         "node.id": str(node.node_id),
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
+        "log.dirs": _escaped(layout.node_folder(node) / "data"),
+    }
+
+
+def _identity(layout: ClusterLayout, node: Node) -> dict[str, str]:
+    return {
+        **_quorum(layout, node),
+        "process.roles": "broker,controller",
         "inter.broker.listener.name": "CLIENT",
         "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "listeners": f"CLIENT://{HOST}:{node.port},CONTROLLER://{HOST}:{node.controller_port}",
         "advertised.listeners": f"CLIENT://{HOST}:{node.port}",
-        "log.dirs": _escaped(layout.node_folder(node) / "data"),
     }
 
 
@@ -100,17 +121,6 @@ def _internal_topics(nodes: int) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": in_sync,
     }
-
-
-def _liveness(nodes: int) -> dict[str, str]:
-    """When the controller gives a broker up.
-
-    A broker restarted after SIGKILL waits until its own old registration has expired: 3 s instead
-    of 9 s where that costs nothing, because broker and controller are one process and stall as one.
-    """
-    if nodes > 1:
-        return {}
-    return {"broker.heartbeat.interval.ms": "500", "broker.session.timeout.ms": "3000"}
 
 
 _TUNING = {

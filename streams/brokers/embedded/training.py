@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streams.brokers.embedded import aot, java, launch, ports, process
+from streams.brokers.embedded.guarding import Guarded
 from streams.brokers.embedded.node import ClusterLayout
 from streams.brokers.embedded.state import ProcessId
 from streams.errors import BrokerError
@@ -80,7 +81,7 @@ def train(jars: Path) -> Path:
 
 def _record(folder: Path, jars: Path, configuration: Path) -> None:
     layout = ClusterLayout(folder, tuple(ports.assign_ports(1, first_port=None, last_run=())))
-    guarded = launch.Guarded(delete=folder)
+    guarded = Guarded(delete=folder)
     flags = aot.recording_flags(configuration)
     launch.launch(layout, jars, guarded, lambda _: None, flags).stop()
     if not configuration.exists():
