@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from consumers.cli.progress import following
 from consumers.cli.session import connect
 from consumers.differences import NOTHING, Difference
 from consumers.references import load_reference
-from consumers.rehearsal import Finding, Rehearsed, rehearse
+from consumers.rehearsal import Finding, HandlerStuck, Rehearsed, rehearse
 from streams.errors import ProofFailed
 from streams.kafka.cuts import NamedCuts
 from streams.kafka.reader import KafkaLogReader
@@ -44,8 +45,12 @@ def handlers(
     """
     loaded = load_reference(app, App)
     session = connect()
-    with contextlib.redirect_stdout(sys.stderr):  # handlers may print
-        found = _rehearsed(session, loaded, at, group)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # handlers may print
+            found = _rehearsed(session, loaded, at, group)
+    except HandlerStuck as stuck:
+        stderr.print(f"agentlog: {stuck}", style="red", markup=False, soft_wrap=True)
+        os._exit(stuck.exit_code)  # no thread can be stopped: the interpreter would wait for it
     if json_:
         emit(document(found))
     else:
@@ -153,7 +158,8 @@ def show(found: Rehearsed) -> None:
 
 def _show_sides(first: Finding) -> None:
     """The first divergence, both sides."""
-    table = Table(title=plain(str(first)), title_justify="left", box=box.SIMPLE_HEAD)
+    stdout.print(str(first), markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
     for name in ("", "on the log", "now"):
         table.add_column(name, overflow="fold")
     if first.differences:
@@ -165,5 +171,3 @@ def _show_sides(first: Finding) -> None:
             table.add_row(name, *map(plain, sides))
     if table.row_count:
         stdout.print(table)
-    else:
-        stdout.print(str(first), markup=False, soft_wrap=True)

@@ -5,10 +5,11 @@
 - performing   one record's handlers, run once more
 - outputs      what they publish now against what is on the log
 - findings     what came out
-- rehearse     a group's records in order
+- rehearsing   a group's records in order
 """
 
 from consumers.rehearsal.findings import Finding, FindingKind, Rehearsed
-from consumers.rehearsal.rehearse import rehearse
+from consumers.rehearsal.performing import HandlerStuck
+from consumers.rehearsal.rehearsing import rehearse
 
-__all__ = ["Finding", "FindingKind", "Rehearsed", "rehearse"]
+__all__ = ["Finding", "FindingKind", "HandlerStuck", "Rehearsed", "rehearse"]

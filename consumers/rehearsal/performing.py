@@ -44,6 +44,10 @@ class NeverRecorded(NonRetriable):
     """A handler asks for an effect whose result is not on the log."""
 
 
+class HandlerStuck(AgentlogError):
+    """A handler goes on though it was told to stop: only the end of its process ends it."""
+
+
 class _Time:
     """A clock that stands where the record is: what handlers stamp means nothing here."""
 
@@ -184,8 +188,8 @@ class Performing:
         done, _ = await asyncio.wait({task}, timeout=limit_s)
         if not done:
             task.cancel()
-            await asyncio.wait({task}, timeout=STOP_S_MAX)
-            raise AgentlogError(
+            stopped, _ = await asyncio.wait({task}, timeout=STOP_S_MAX)
+            raise (AgentlogError if stopped else HandlerStuck)(
                 f"{handler.name} on {record} takes longer than {HANDLER_S_MAX:g} s: give it a "
                 "timeout_s, or let what it waits for be an effect (ctx.effect), which is served"
             )

@@ -20,8 +20,9 @@ from consumers.aggregates import AggregateApp
 from consumers.aggregates.shared_state import shared_state
 from consumers.app import App
 from consumers.context import Context
-from consumers.rehearsal import FindingKind, Rehearsed, rehearse
+from consumers.rehearsal import FindingKind, HandlerStuck, Rehearsed, rehearse
 from consumers.rehearsal import performing as performing_module
+from consumers.rehearsal import rehearsing as rehearsing_module
 from consumers.rehearsal.kernel import refuse_connections
 from consumers.retry import RetryPolicy
 from consumers.sync_context import SyncContext
@@ -547,14 +548,23 @@ async def test_what_a_handler_leaves_behind_is_blamed_on_it() -> None:
 async def test_a_handler_that_does_not_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would wait for ever for something that does not happen in a rehearsal."""
     monkeypatch.setattr(performing_module, "HANDLER_S_MAX", 0.2)
+    monkeypatch.setattr(performing_module, "STOP_S_MAX", 0.2)
+    monkeypatch.setattr(rehearsing_module, "JOIN_S_MAX", 0.2)
+    free = threading.Event()
 
-    async def waiting(ctx: Context, payload: Mapping[str, Any]) -> None:
+    async def waiting(_ctx: Context, _payload: Mapping[str, Any]) -> None:
         await asyncio.Event().wait()
+
+    def on_thread(_ctx: SyncContext, _payload: Mapping[str, Any]) -> None:
+        free.wait()
 
     async with MemoryStage(app_of(plain)) as stage:
         await handled(stage, 1)
         with pytest.raises(AgentlogError, match=r"on_assign on test.tasks\[\d\]@0 takes longer"):
             again(stage, app_of(waiting))
+        with pytest.raises(HandlerStuck, match=r"on_assign on test.tasks\[\d\]@0 takes longer"):
+            again(stage, app_of(on_thread))
+    free.set()
 
 
 def c_connect(port: int) -> tuple[int, int]:
