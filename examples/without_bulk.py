@@ -9,7 +9,7 @@ from examples.change_history import ChangeHistory, State
 from streams.envelope import Envelope
 from streams.record import Record
 
-INSERTIONS_MAX = 5_000
+INSERTIONS_MAX = 500
 
 
 class WithoutBulk(ChangeHistory):

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 from consumers.audit import OUTPUT_TOPICS
 from consumers.context import EFFECT_RECORDED
 from streams.envelope import ATTEMPT, Envelope
-from streams.errors import DecodeError
+from streams.errors import AgentlogError, DecodeError
 from streams.headers import header
 from streams.ports import LogReader
 from streams.record import Record
@@ -79,7 +79,19 @@ class GroupOnLog:
         self._folder.cleanup()
 
     def load(self, reader: LogReader, runs: Collection[str]) -> None:
-        """Read all that these process runs have written up to now."""
+        """Read all that these process runs have written up to now.
+
+        Raises `AgentlogError` where the file cannot take it.
+        """
+        try:
+            self._load(reader, runs)
+        except sqlite3.Error as error:
+            raise AgentlogError(
+                f"cannot keep the group's outputs below {self._folder.name}: {error}; it takes as "
+                "much room as they do on the log (TMPDIR names another folder)"
+            ) from error
+
+    def _load(self, reader: LogReader, runs: Collection[str]) -> None:
         starts = reader.starts(self._topics)
         cut = {source for source, start in starts.items() if start > 0}
         self.readable = frozenset(self._topics) - {source.topic for source in cut}

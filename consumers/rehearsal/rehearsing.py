@@ -168,8 +168,13 @@ class HandlersThread:
         self._thread.join(JOIN_S_MAX)
 
     def _live(self) -> None:
-        with asyncio.Runner() as runner:
-            loop = runner.get_loop()
-            self.kernel_guard = refuse_connections()
-            self._loop.set_result(loop)
-            loop.run_forever()
+        try:
+            with asyncio.Runner() as runner:
+                loop = runner.get_loop()
+                self.kernel_guard = refuse_connections()
+                self._loop.set_result(loop)
+                loop.run_forever()
+        except BaseException as error:
+            if not self._loop.done():  # whoever waits for it hears of it
+                self._loop.set_exception(error)
+            raise

@@ -29,6 +29,7 @@ from consumers.sync_context import SyncContext
 from consumers.testing import MemoryStage, virtual_time
 from streams.envelope import Envelope, Kind
 from streams.errors import AgentlogError, ConfigurationError, LogError, NonRetriable
+from streams.headers import REDRIVE, REDRIVE_FOR, REDRIVE_HANDLERS
 from streams.topics import TASKS
 
 ASSIGN = "agentlog.task.AssignTask"
@@ -354,6 +355,31 @@ async def test_copies_for_several_recipients_are_told_apart() -> None:
         found = again(stage, app)
     assert found.clean
     assert (found.records, found.outputs) == (2, 2)
+
+
+@virtual_time
+async def test_a_redrive_runs_those_handlers_alone_that_it_ran_then() -> None:
+    """The others had ended well on the original record: their outputs are on the log once."""
+    app = app_of(plain)
+
+    @app.on(ASSIGN)
+    async def audit(ctx: Context, payload: Mapping[str, Any]) -> None:
+        await ctx.publish(reported(f"{ctx.envelope.retry_count} {payload['task']['id']}"))
+
+    async with MemoryStage(app) as stage:
+        await handled(stage, 1)
+        [record] = [one for one in stage.records(TASKS) if one.position == 0]
+        redriven = (
+            (REDRIVE, b"1"),
+            (REDRIVE_FOR, stage.namespace.group("fleet").encode()),
+            (REDRIVE_HANDLERS, b'["audit"]'),
+        )
+        headers = (*record.headers, *redriven)
+        stage.log.append(record.source, record.key, record.value, headers)
+        await stage.idle()
+        found = again(stage, app)
+    assert found.clean
+    assert (found.records, found.runs, found.outputs) == (2, 3, 4)
 
 
 # --- effects -------------------------------------------------------------------------------------
