@@ -35,6 +35,7 @@ KEPT_DAYS_MAX: Final = 7
 GAVE_UP: Final = "no more of this replay can be kept"
 """How the warning begins that there is one of."""
 
+_BESIDE: Final = ".new"
 _MAGIC: Final = b"agentlog-kept\x01"
 _DIGEST_LENGTH: Final = hashlib.sha256().digest_size
 _DAY_S: Final = 86_400
@@ -101,6 +102,10 @@ class Keeper:
                 with suppress(OSError):
                     self._path(span.source, position).unlink()
         with suppress(OSError):
+            for path in self.folder.glob(f"*{_BESIDE}"):
+                if _is_dead(int(path.name.split("-")[-2])):
+                    path.unlink()
+        with suppress(OSError):
             self.folder.rmdir()  # fails where another replay up to a later cut keeps its own
 
     def take_warnings(self) -> tuple[str, ...]:
@@ -155,7 +160,7 @@ class Keeper:
     def _write(self, source: Partition, position: int, content: bytes) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(source, position)
-        beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        beside = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}{_BESIDE}")
         try:
             beside.write_bytes(content)
             beside.replace(path)
@@ -187,6 +192,17 @@ def remove_old(home: Path, now_s: float) -> None:
         for folder in home.iterdir():
             if now_s - folder.stat().st_mtime > KEPT_DAYS_MAX * _DAY_S:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether who wrote a file was killed meanwhile; a pid that was given again says no."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -13,7 +13,7 @@ from examples.change_history import ChangeHistory
 from examples.change_history import projection as change_history
 from streams.digest import digest
 from streams.envelope import Envelope
-from streams.errors import LogError
+from streams.errors import AgentlogError, LogError
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.moments import resolve_at
@@ -45,7 +45,7 @@ def test_s3_18_every_way_to_replay_gives_one_state(
     """Rows or columns; one thread, several, or processes."""
     publish(kafka, log, range(60))
     monkeypatch.setattr(replay_module, "PROCESS_RECORDS_MIN", {True: 1, False: 1})
-    digests, passed = set(), []
+    digests = set()
     with KafkaLogReader(kafka) as reader:
         for options in (
             {"workers": 1, "columnar": False},
@@ -53,17 +53,50 @@ def test_s3_18_every_way_to_replay_gives_one_state(
             {"workers": 3},
             {"workers": 2, "open_codec": open_codec},
         ):
+            passed: list[tuple[int, int]] = []
             done = replay(
                 projection,
                 reader=reader,
                 namespace=log,
                 codec=CODEC,
-                on_progress=lambda *progress: passed.append(progress),
+                on_progress=lambda *progress, passed=passed: passed.append(progress),
                 **options,
             )
             digests.add((done.digest, done.records, done.tally.undecodable))
+            assert passed == sorted(passed)
+            assert passed[0][0] == 0
+            assert passed[-1][0] == passed[-1][1] > 0
     assert len(digests) == 1
-    assert passed[-1][0] == passed[-1][1] > 0
+
+
+class Failing(AgentState, frozen=True):
+    """On what one agent sent."""
+
+    def apply(self, state: Any, record: Record, envelope: Envelope) -> Any:
+        if envelope.sender == "agent-3":
+            raise KeyError("agent-3")
+        return super().apply(state, record, envelope)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_fold_that_raises_is_named_wherever_it_runs(
+    kafka: str, log: Namespace, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record and the line; in processes as here."""
+    publish(kafka, log, range(60))
+    monkeypatch.setattr(replay_module, "PROCESS_RECORDS_MIN", {True: 1, False: 1})
+    with (
+        KafkaLogReader(kafka) as reader,
+        pytest.raises(AgentlogError, match=r"failed on .*\]@\d+: KeyError: .*test_replay.py:\d+\)"),
+    ):
+        replay(
+            Failing(),
+            reader=reader,
+            namespace=log,
+            codec=CODEC,
+            workers=workers,
+            open_codec=open_codec,
+        )
 
 
 def test_a_replay_stops_at_its_cut(kafka: str, log: Namespace) -> None:

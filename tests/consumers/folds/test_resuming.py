@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -246,6 +248,20 @@ def test_what_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
     assert len(run.notes) == 1
     assert run.notes[0].startswith(GAVE_UP)
     assert str(home) in run.notes[0]
+
+
+def test_what_a_killed_process_was_just_writing_is_removed(tmp_path: Path) -> None:
+    """Nobody reads it; what a running one writes is let be."""
+    log = filled()
+    Run(log, tmp_path, killed_after=15)
+    (folder,) = tmp_path.iterdir()
+    own_pid = [sys.executable, "-c", "import os; print(os.getpid())"]
+    dead = subprocess.run(own_pid, capture_output=True, check=True, text=True)
+    torn, writing = (folder / f"ns.tasks-0-9.state-{pid}-1.new" for pid in (int(dead.stdout), 1))
+    torn.write_bytes(b"?")
+    writing.write_bytes(b"?")
+    assert Run(log, tmp_path).result == Run(log, None).result
+    assert list(folder.iterdir()) == [writing]
 
 
 def test_a_full_disk_is_one_warning_and_leaves_nothing_half_written(tmp_path: Path) -> None:
