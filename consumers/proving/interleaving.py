@@ -8,8 +8,9 @@ from typing import Final
 
 from streams.record import Partition, Record
 
-OPEN_MAX: Final = 4
-"""Partitions that are read side by side; each holds one reader's fetch queue."""
+OPEN_MAX: Final = 2
+"""Partitions that are read side by side; each holds one reader's fetch queue (128 MiB at most), in
+this process and in the other."""
 MERGE_ORDERS: Final = 6
 """Orders of merging that a proof tries, beside the plain one and its reverse."""
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from consumers.aggregates import Aggregate, Command, Event
+from consumers.aggregates import Aggregate, AggregateApp, Command, Event
 from consumers.projections.folding import add_counts, count
 from streams.envelope import Envelope
 from streams.record import Record
@@ -216,3 +216,11 @@ def remembering_entries() -> Sequence[Aggregate]:
 
 def hashed_entries() -> Sequence[Aggregate]:
     return entries(lambda: list(set(NAMES)))
+
+
+# --- as MODULE:NAME ------------------------------------------------------------------------------
+
+steady = Steady()
+set_order = SetOrder()
+steady_app = AggregateApp("state", *steady_entries(), dedup_window=1_000)
+clocked_app = AggregateApp("state", *clocked_entries(), dedup_window=1_000)
