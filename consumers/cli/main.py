@@ -15,6 +15,7 @@ from consumers.cli import (
     diff,
     dlq,
     projections,
+    prove,
     publish,
     replay,
     replay_handlers,
@@ -23,6 +24,7 @@ from consumers.cli import (
     stream,
     tail,
     topics,
+    trace,
     what_if,
     worker,
     workers,
@@ -51,9 +53,11 @@ app.add_typer(replay.app, name="replay")
 app.command(name="stream")(stream.stream)
 app.command(name="state")(state.state)
 app.command(name="diff")(diff.diff)
+app.command(name="trace")(trace.trace)
 app.add_typer(cut.app, name="cut")
 app.command(name="what-if")(what_if.what_if)
 app.command(name="audit")(audit.audit)
+app.command(name="prove")(prove.prove)
 app.add_typer(dlq.app, name="dlq")
 app.command(name="demo")(demo.demo)
 

@@ -1,0 +1,246 @@
+"""`agentlog prove`: what ran live is what the log comes to, in any order and in any process."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from consumers.aggregates import Aggregate, AggregateApp
+from consumers.cli.asked import AsJson
+from consumers.cli.cut import read_named
+from consumers.cli.kept import Store, store_url
+from consumers.cli.output import emit, stderr, stdout
+from consumers.cli.progress import following
+from consumers.cli.replaying import codec_opener, load_projection
+from consumers.cli.session import connect
+from consumers.cli.stream import load_aggregates
+from consumers.projections import Metrics
+from consumers.proving import (
+    Elsewhere,
+    Fault,
+    ProjectionSubject,
+    Proof,
+    Prover,
+    Site,
+    StreamsSubject,
+)
+from consumers.references import load_reference
+from consumers.state_store import LiveState, SqlStateStore, live_snapshot
+from streams.cuts import Cut
+from streams.errors import ConfigurationError, ProofFailed
+from streams.kafka.cuts import NamedCuts
+from streams.kafka.reader import KafkaLogReader
+from streams.moments import resolve_at
+from streams.session import Session
+from streams.topics import EVENTS
+
+AGGREGATES: Final = "aggregates"
+"""Names the built-in ones: the agents' shared state, and the life of a task."""
+BUILT_IN: Final = ("state", "metrics")
+SEED_MAX: Final = 2**32
+DIGEST_SHOWN: Final = len("sha256:") + 16
+
+Subject = ProjectionSubject | StreamsSubject
+
+
+def prove(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[state|metrics|aggregates|MODULE:NAME]…",
+            help="Default: every projection that has stored states, and the built-in aggregates.",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="MOMENT",
+            help="Compare replays at this moment; default: the live states at their own positions.",
+        ),
+    ] = None,
+    store: Store = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=SEED_MAX, help="Draw the orders of an earlier proof."),
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Prove that live states are what the log comes to, however it is folded.
+
+    A projection's stored state is compared with a replay at its own positions; the replay with
+    others in other orders, batches and merges, and in another process. Of aggregates, every state
+    digest on the log is compared with what `evolve` gives. What differs is named: the record, the
+    path, both values. Exit code 1 if anything does.
+    """
+    session = connect()
+    seed = random.SystemRandom().randrange(SEED_MAX) if seed is None else seed
+    states = SqlStateStore(store_url(store, Metrics()))
+    site = Site(partial(KafkaLogReader, session.bootstrap_servers), codec_opener(session))
+    try:
+        subjects, unknown = _named(names) if names else _stored(states, session)
+        with (
+            KafkaLogReader(session.bootstrap_servers) as reader,
+            Elsewhere(site, seed) as elsewhere,
+        ):
+            _note(f"seed {seed}; PYTHONHASHSEED {elsewhere.hash_seed} in the other process")
+            prover = Prover(reader, session.codec, session.namespace, elsewhere, seed, _note)
+            moment = _Moment(session, reader, at)
+            proofs = [
+                _proof(prover, name, subject, moment, states) for name, subject in subjects.items()
+            ]
+    finally:
+        states.close()
+    if json_:
+        emit(
+            {
+                "holds": all(one.holds for one in proofs),
+                "seed": seed,
+                "hash_seed": elsewhere.hash_seed,
+                "proofs": [_document(one) for one in proofs],
+                "unknown": unknown,
+            }
+        )
+    else:
+        _show(proofs)
+    _conclude(proofs, unknown)
+
+
+class _Moment(NamedTuple):
+    """What `--at` says."""
+
+    session: Session
+    reader: KafkaLogReader
+    at: str | None
+
+    def cut(self, topics: Sequence[str]) -> Cut | None:
+        """The cut of these topics (full names); None if nothing is said."""
+        if self.at is None:
+            return None
+        named = NamedCuts(self.reader, self.session.namespace, self.session.codec)
+        now_ms = time.time_ns() // 1_000_000
+        return resolve_at(self.reader, topics, self.at, now_ms, read_named(named))
+
+
+def _named(names: Sequence[str]) -> tuple[dict[str, Subject], list[str]]:
+    return {name: _subject(name) for name in names}, []
+
+
+def _subject(name: str) -> Subject:
+    if name in BUILT_IN:
+        return ProjectionSubject(partial(load_projection, name))
+    if name == AGGREGATES:
+        return StreamsSubject(partial(load_aggregates, None))
+    found: Any = load_reference(name)
+    if isinstance(found, Aggregate | AggregateApp):
+        return StreamsSubject(partial(load_aggregates, name))
+    load_projection(name)  # raises for what is none
+    return ProjectionSubject(partial(load_projection, name))
+
+
+def _stored(states: SqlStateStore, session: Session) -> tuple[dict[str, Subject], list[str]]:
+    """What has stored states here, and those of which nobody knows the code."""
+    subjects: dict[str, Subject] = {}
+    unknown = []
+    for name, version in states.stored(f"{session.namespace.name}."):
+        if name not in BUILT_IN:
+            unknown.append(f"{name} (version {version})")
+        elif version == load_projection(name).version:
+            subjects[name] = _subject(name)
+        else:
+            _note(f"stored states of {name} version {version} are of older code, and not read")
+    return {**subjects, AGGREGATES: _subject(AGGREGATES)}, unknown
+
+
+def _proof(
+    prover: Prover, name: str, subject: Subject, moment: _Moment, states: SqlStateStore
+) -> Proof:
+    namespace = moment.session.namespace
+    with following(f"prove {name}") as on_progress:
+        if isinstance(subject, StreamsSubject):
+            cut = moment.cut([namespace.topic(EVENTS)])
+            return prover.aggregates(name, subject, cut, on_progress)
+        projection = subject.projection
+        topics = namespace.topics(projection.topics)
+        cut, live = moment.cut(topics), None
+        if cut is None:
+            found: LiveState[Any] = live_snapshot(states, projection, topics)
+            live = found
+        return prover.projection(subject, live=live, cut=cut, on_progress=on_progress)
+
+
+def _conclude(proofs: Sequence[Proof], unknown: Sequence[str]) -> None:
+    faults = [f"{proof.name}: {fault}" for proof in proofs for fault in proof.faults]
+    if faults:
+        raise ProofFailed("; ".join(faults))
+    if unknown:
+        raise ConfigurationError(
+            f"states of {', '.join(unknown)} are stored too, and nobody here knows the code: name "
+            "it, as in `agentlog prove examples.change_history:projection`"
+        )
+
+
+def _document(proof: Proof) -> dict[str, Any]:
+    return {
+        "name": proof.name,
+        "kind": proof.kind,
+        "holds": proof.holds,
+        "cut": proof.cut.encode(),
+        "digest": proof.digest,
+        "live_digest": proof.live_digest,
+        "records": proof.records,
+        "undecodable": proof.undecodable,
+        **({"counts": dict(proof.counts)} if proof.counts else {}),
+        "seconds": round(proof.seconds, 3),
+        "faults": [msgspec.to_builtins(fault) for fault in proof.faults],
+    }
+
+
+def _show(proofs: Sequence[Proof]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("", "proof", "compared", "records", "digest"):
+        table.add_column(title, justify="right" if title == "records" else "left")
+    for proof in proofs:
+        table.add_row(
+            Text("✓", style="green") if proof.holds else Text("✗", style="bold red"),
+            proof.name,
+            _compared(proof),
+            f"{proof.records:,}",
+            proof.digest[:DIGEST_SHOWN],
+        )
+    stdout.print(table)
+    for proof in proofs:
+        for fault in proof.faults:
+            for part in _faulty(proof, fault):
+                stdout.print(part, soft_wrap=True)
+
+
+def _compared(proof: Proof) -> str:
+    if proof.kind == AGGREGATES:
+        return f"{proof.counts['verified']:,} of {proof.counts['events']:,} events, replays"
+    return "live, replays" if proof.live_digest is not None else "replays"
+
+
+def _faulty(proof: Proof, fault: Fault) -> Iterator[Text | Table]:
+    yield Text.assemble(("✗ ", "bold red"), f"{proof.name}: {fault.where}: {fault.detail}")
+    if not fault.differences:
+        return
+    table = Table("path", fault.one, fault.other, box=box.SIMPLE_HEAD)
+    for one in fault.differences:
+        table.add_row(Text(one.path or "the state"), Text(one.one), Text(one.other))
+    if fault.more:
+        table.caption = f"and {fault.more:,} more"
+    yield table
+
+
+def _note(note: str) -> None:
+    stderr.print(note, style="dim", markup=False, soft_wrap=True)
