@@ -36,6 +36,7 @@ from streams.topics import EVENTS
 
 SHOWN_MAX: Final = 30
 """Rows of each table; `--json` has more."""
+STREAMS: Final = "streams"
 BUILT_IN: Final = frozenset({"state", "metrics"})
 
 Fold = Projection[Any] | Sequence[Aggregate]
@@ -45,7 +46,8 @@ def what_if(
     fold: Annotated[
         str,
         typer.Argument(
-            metavar="FOLD", help="state, metrics, or MODULE:NAME of a projection or aggregates."
+            metavar="FOLD",
+            help="state, metrics, streams, or MODULE:NAME of a projection or of aggregates.",
         ),
     ],
     other: Annotated[
@@ -88,7 +90,11 @@ def what_if(
 
 
 def load_fold(name: str) -> Fold:
-    """`state`, `metrics`, or what MODULE:NAME refers to: a projection, or aggregates."""
+    """What MODULE:NAME refers to: a projection, or aggregates. Built in are `state` and `metrics`,
+    and as `streams` the aggregates that `agentlog stream` knows.
+    """
+    if name == STREAMS:
+        return load_aggregates(None)
     if name not in BUILT_IN and isinstance(load_reference(name), (Aggregate, AggregateApp)):
         return load_aggregates(name)
     return load_projection(name)
