@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.cuts import Cut
-from streams.errors import BrokerError
+from streams.errors import BrokerError, ConfigurationError, LogError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
 from streams.kafka.reader import KafkaLogReader
@@ -40,6 +40,9 @@ FLUSH_SHARE_MAX: Final = 0.2
 BATCH_RECORDS_MAX: Final = 2_000
 QUEUED_KBYTES_MAX: Final = 16_384
 """Fetched ahead of the fold, in KiB."""
+
+WAIT_POLL_S: Final = 0.02
+"""How often whoever waits for a position looks, in seconds."""
 
 _POLL_S: Final = 0.1
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's spelling
@@ -256,6 +259,32 @@ class Follower:
         for source in sources:
             if self._places.pop(source, None) is not None:
                 self._keeper.forget(source)
+
+
+def await_position(
+    at: Callable[[], int], position: int, timeout_s: float, *, name: str, source: Partition
+) -> None:
+    """Return once what is stored of a partition, as `at` tells, has what is at `position`.
+
+    `name` is what is waited for, as in `projection metrics`. Raises `LogError` after `timeout_s`
+    seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (now := at()) <= position:
+        if time.monotonic() >= deadline:
+            raise LogError(
+                f"{name} is at {now} on {source}, {position} is not in it after {timeout_s:g} s; "
+                "is `agentlog projections run` running?"
+            )
+        time.sleep(WAIT_POLL_S)
+
+
+def require_reads(topics: Sequence[str], source: Partition, name: str) -> None:
+    """Raise `ConfigurationError` unless one of these topics (logical names) is the partition's."""
+    if not any(source.topic.endswith(f".{topic}") for topic in topics):
+        raise ConfigurationError(
+            f"{name} does not read {source.topic}; it reads {', '.join(topics)}"
+        )
 
 
 def _start(source: Partition, place: _Place) -> TopicPartition:

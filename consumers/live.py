@@ -8,23 +8,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import cbor2
 
-from consumers.following import Follower, Move
+from consumers.following import WAIT_POLL_S, Follower, Move, await_position, require_reads
 from consumers.projections.partition_fold import PartitionFold, Tally
 from consumers.projections.projection import Projection
 from consumers.state_store import Change, Row, StateStore
 from streams.cuts import Cut
-from streams.errors import ConfigurationError, LogError
+from streams.errors import LogError
 from streams.record import Partition, Record
 from streams.schemas import Codec
 from streams.topics import Namespace
 
 S = TypeVar("S")
-
-_WAIT_POLL_S: Final = 0.02
 
 
 class StateKeeper(Generic[S]):
@@ -155,7 +153,7 @@ def wait_for(store: StateStore, projection: Projection[Any], cut: Cut, timeout_s
                 f"projection {projection.name} is at {rows.get(source, 0)} of {end} on {source} "
                 f"after {timeout_s:g} s; is `agentlog projections run` running?"
             )
-        time.sleep(_WAIT_POLL_S)
+        time.sleep(WAIT_POLL_S)
 
 
 def wait_for_position(
@@ -170,19 +168,11 @@ def wait_for_position(
     A command's answer has both (`streams.commands.Commanded`). Raises `LogError` after `timeout_s`
     seconds, and `ConfigurationError` for a topic that the projection does not read.
     """
-    if not any(source.topic.endswith(f".{name}") for name in projection.topics):
-        raise ConfigurationError(
-            f"projection {projection.name} does not read {source.topic}; it reads "
-            f"{', '.join(projection.topics)}"
-        )
-    deadline = time.monotonic() + timeout_s
-    while (at := _position(store, projection, source)) <= position:
-        if time.monotonic() >= deadline:
-            raise LogError(
-                f"projection {projection.name} is at {at} on {source}, {position} is not in it "
-                f"after {timeout_s:g} s; is `agentlog projections run` running?"
-            )
-        time.sleep(_WAIT_POLL_S)
+    name = f"projection {projection.name}"
+    require_reads(projection.topics, source, name)
+    await_position(
+        lambda: _position(store, projection, source), position, timeout_s, name=name, source=source
+    )
 
 
 def _position(store: StateStore, projection: Projection[Any], source: Partition) -> int:

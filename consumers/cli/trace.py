@@ -86,6 +86,8 @@ def _bring_up_to_date(
             return 0
     stored = keeper.positions(cut)
     behind = sum(max(0, end - stored.get(source, 0)) for source, end in cut)
+    if not behind:
+        return 0
     stderr.print(
         f"the index is {behind:,} positions behind the log: what they hold is not shown; "
         "`agentlog projections run index` brings it up to date, or a longer --wait",

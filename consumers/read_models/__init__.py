@@ -9,7 +9,7 @@
 
 from consumers.read_models.generations import Generation, Generations
 from consumers.read_models.model import Entry, ReadModel, Tables
-from consumers.read_models.reading import View, read_live
+from consumers.read_models.reading import View, read_live, wait_for_position
 from consumers.read_models.rebuilding import Rebuilt, rebuild
 from consumers.read_models.rows import ReadModelRunner, RowKeeper, catch_up
 
@@ -26,4 +26,5 @@ __all__ = [
     "catch_up",
     "read_live",
     "rebuild",
+    "wait_for_position",
 ]

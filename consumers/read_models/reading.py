@@ -8,10 +8,12 @@ from typing import Final, NamedTuple, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
+from consumers.following import await_position, require_reads
 from consumers.read_models.generations import Generation, Generations
 from consumers.read_models.model import Tables
 from streams.cuts import Cut
 from streams.errors import BrokerError
+from streams.record import Partition
 
 R = TypeVar("R")
 
@@ -47,6 +49,24 @@ def read_live(generations: Generations, ask: Callable[[View], R]) -> R:
                     raise
     with generations.database.reading() as connection:
         return ask(_view(generations, connection, generations.live(connection)))
+
+
+def wait_for_position(
+    generations: Generations, source: Partition, position: int, timeout_s: float
+) -> None:
+    """Return when the live rows have what is at `position`: read your own writes.
+
+    A command's answer has both (`streams.commands.Commanded`). Raises `LogError` after `timeout_s`
+    seconds, and `ConfigurationError` for a topic that the model does not read.
+    """
+    name = f"read model {generations.model.name}"
+    require_reads(generations.model.topics, source, name)
+
+    def at() -> int:
+        cut = read_live(generations, lambda view: view.cut)
+        return cut.ends.get(source, 0) if cut is not None else 0
+
+    await_position(at, position, timeout_s, name=name, source=source)
 
 
 def _view(generations: Generations, connection: sa.Connection, seen: Generation) -> View:

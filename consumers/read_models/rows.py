@@ -39,6 +39,16 @@ OnProgress = Callable[[int, int], None]
 """Called with (positions passed, positions in all)."""
 
 
+class _Held:
+    """What one partition has brought since it was loaded or stored."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.size = 0
+        """Bytes of the records' values."""
+        self.tally = Tally()
+
+
 class RowKeeper:
     """A `Keeper` of rows in one generation: a given one, else whichever is live."""
 
@@ -51,15 +61,14 @@ class RowKeeper:
         self._codec = codec
         self._given = generation
         self._generation = generation
-        self._held: dict[Partition, list[Entry]] = {}
-        self._tallies: dict[Partition, Tally] = {}
-        self._held_records = 0
-        self._held_bytes = 0
+        self._held: dict[Partition, _Held] = {}
+        self._records = 0
+        self._bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Whether as much is held as may be."""
-        return self._held_records >= HELD_RECORDS_MAX or self._held_bytes >= HELD_BYTES_MAX
+        return self._records >= HELD_RECORDS_MAX or self._bytes >= HELD_BYTES_MAX
 
     @property
     def generation(self) -> Generation:
@@ -70,8 +79,7 @@ class RowKeeper:
 
     def load(self, source: Partition, log: Cut) -> int | None:
         """The stored position. Nothing else is needed: what there is stays in the tables."""
-        self.forget(source)
-        self._held[source], self._tallies[source] = [], Tally()
+        self._begin(source)
         return self._generations.stored(self._current(), log, source).get(source)
 
     def positions(self, log: Cut) -> dict[Partition, int]:
@@ -89,13 +97,16 @@ class RowKeeper:
         held, undecodable, first = self._held[source], 0, ""
         for record in records:
             try:
-                held.append(Entry(record, self._codec.decode(record.value, record.headers)))
+                envelope = self._codec.decode(record.value, record.headers)
+                held.entries.append(Entry(record, envelope))
             except DecodeError as error:
                 undecodable += 1
                 first = first or f"{record}: {error}"
-            self._held_bytes += len(record.value or b"")
-        self._held_records += len(records)
-        self._tallies[source] += Tally(len(records), undecodable, first)
+        size = sum(len(record.value or b"") for record in records)
+        held.size += size
+        held.tally += Tally(len(records), undecodable, first)
+        self._bytes += size
+        self._records += len(records)
 
     def store(self, moves: Sequence[Move], log: Cut) -> bool:
         """Positions, then rows, of these partitions."""
@@ -108,7 +119,7 @@ class RowKeeper:
                     if not self._generations.move(connection, generation, move, log):
                         raise _Moved
                 for source, _, _ in moves:
-                    entries = self._held[source]
+                    entries = self._held[source].entries
                     if entries:
                         at = f"{entries[0].record} to {entries[-1].record.position}"
                         model.apply(connection, tables, entries)
@@ -121,16 +132,20 @@ class RowKeeper:
                 f"read model {model.name} failed on records {at}: {type(error).__name__}: {error}"
             ) from error
         for source, _, _ in moves:
-            self.tally += self._tallies[source]
-            self.forget(source)
-            self._held[source], self._tallies[source] = [], Tally()
+            self.tally += self._held[source].tally
+            self._begin(source)
         return True
 
     def forget(self, source: Partition) -> None:
         """Drop what is held of a partition."""
-        entries, tally = self._held.pop(source, []), self._tallies.pop(source, Tally())
-        self._held_records -= tally.records
-        self._held_bytes -= sum(len(one.record.value or b"") for one in entries)
+        held = self._held.pop(source, None)
+        if held is not None:
+            self._records -= held.tally.records
+            self._bytes -= held.size
+
+    def _begin(self, source: Partition) -> None:
+        self.forget(source)
+        self._held[source] = _Held()
 
 
 class _Moved(Exception):
@@ -188,6 +203,8 @@ def catch_up(
         begin = starts.get(source, 0)
         if begin >= end:
             continue
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
 
         def on_partition(position: int, begin: int = begin, passed: int = passed) -> None:
             if on_progress:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import sqlalchemy as sa
 
 from consumers.databases import Database
 from consumers.following import Move
-from consumers.read_models import Generations, RowKeeper, catch_up, read_live, rebuild
-from streams.errors import AgentlogError, LogError
+from consumers.read_models import (
+    Generations,
+    RowKeeper,
+    catch_up,
+    read_live,
+    rebuild,
+    wait_for_position,
+)
+from streams.errors import AgentlogError, ConfigurationError, LogError
 from streams.memory import MemoryLog
 from streams.memory.reader import MemoryLogReader
 from streams.record import Partition
@@ -198,10 +206,45 @@ def test_a_model_that_raises_is_named_with_the_records_and_writes_nothing(stage:
     assert count(stage.generations) == 10
 
 
+def test_what_cannot_be_decoded_is_counted_named_and_passed_over(stage: Stage) -> None:
+    """The rows of the others are there, and nothing stays in memory."""
+    stage.fill(range(3))
+    stage.log.append(stage.source, b"k", b"no envelope")
+    stage.log.append(stage.source, b"k", None)
+    stage.fill(range(3, 5))
+    keeper = stage.catch_up()
+    assert (keeper.tally.records, keeper.tally.undecodable) == (7, 2)
+    assert keeper.tally.first_undecodable.startswith(f"{stage.source}@4: ")
+    assert (keeper._records, keeper._bytes) == (0, 0)
+    assert count(stage.generations) == 5
+
+
+def test_a_catch_up_that_has_no_time_keeps_what_it_has(stage: Stage) -> None:
+    """And says that it is not done."""
+    stage.fill(range(10))
+    stage.fill(range(10, 20), partition=1)
+    cut = stage.reader.ends([stage.source.topic])
+    assert not catch_up(stage.keeper(), stage.reader, cut, deadline=0.0)
+    assert catch_up(stage.keeper(), stage.reader, cut, deadline=time.monotonic() + 60)
+    assert count(stage.generations) == 20
+
+
 def test_a_model_without_rows_says_how_to_get_them(stage: Stage) -> None:
     """Before anybody has kept it."""
     with pytest.raises(LogError, match="no rows here yet; `agentlog projections run senders`"):
         count(stage.generations)
+
+
+def test_whoever_knows_a_position_reads_what_is_there(stage: Stage) -> None:
+    """Not before the rows have it; a model that nobody keeps is named."""
+    stage.fill(range(10))
+    stage.generations.ensure_live()
+    with pytest.raises(LogError, match=r"senders is at 0 on .*is `agentlog projections run` runn"):
+        wait_for_position(stage.generations, stage.source, 9, 0.1)
+    with pytest.raises(ConfigurationError, match="does not read"):
+        wait_for_position(stage.generations, Partition("local.journal", 0), 0, 0.1)
+    stage.catch_up()
+    wait_for_position(stage.generations, stage.source, 9, 10)
 
 
 def test_reads_never_stop_and_never_go_back(stage: Stage) -> None:
