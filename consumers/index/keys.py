@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -19,6 +20,9 @@ from streams.topics import (
     TASKS,
     dlq,
 )
+
+HASHES_MAX: Final = 65_536
+"""Hashes that are remembered: the same agents, and causes that were ids a moment ago."""
 
 
 class Key(IntEnum):
@@ -51,6 +55,7 @@ TOPIC_NUMBERS: Final = {
 TOPIC_NAMES: Final = {number: name for name, number in TOPIC_NUMBERS.items()}
 
 
+@lru_cache(maxsize=HASHES_MAX)
 def key_hash(text: str) -> int:
     """Eight bytes that stand for a key. Two keys may share them: the record itself decides."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
