@@ -1,9 +1,11 @@
-"""The index, filled from a log in memory: keys to positions, positions to outcomes."""
+"""The index, filled from a log in memory: keys to positions, positions to outcomes.
+
+In SQLite, and in PostgreSQL where it is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -28,8 +30,8 @@ CODEC = Codec(Catalogue.load())
 class Stage:
     """A log in memory and an index of it."""
 
-    def __init__(self, database: Database) -> None:
-        self.namespace = Namespace("local")
+    def __init__(self, database: Database, namespace: str) -> None:
+        self.namespace = Namespace(namespace)
         self.log = MemoryLog()
         self.log.provision(self.namespace)
         self.reader = MemoryLogReader(self.log)
@@ -59,7 +61,7 @@ class Stage:
             for position, outcome, waited in endings
         ]
         commit = PartitionCommit(self.tasks, first, last, settled)
-        for made in journal_envelopes(f"local.{group}", commit, writer="w", now_us=5):
+        for made in journal_envelopes(self.namespace.group(group), commit, writer="w", now_us=5):
             self.append(made.with_(kind=Kind.EVENT))
 
     def ask(self, question: Any) -> Any:
@@ -77,12 +79,13 @@ class Stage:
         found = self.ask(lambda index: index.outcomes(places))
         return {place.position: ended for place, ended in found.items()}
 
+    def group(self, name: str) -> str:
+        return self.namespace.group(name)
+
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    database = Database(f"sqlite:///{tmp_path / 'index.sqlite'}")
-    yield Stage(database)
-    database.close()
+def stage(database: Database, namespace: str) -> Stage:
+    return Stage(database, namespace)
 
 
 def envelope(n: int, **fields: Any) -> Envelope:
@@ -141,14 +144,14 @@ def test_an_outcome_is_found_by_position_for_each_group(stage: Stage) -> None:
     stage.commit("one", 3, 3, [(5, handled, 17)])
     stage.commit("one", 3, 6, [(3, handled, 8), (4, dead, None)])
     stage.commit("two", 0, 1, [(0, handled, 12)])
-    found = stage.outcomes(0, 1, 2, 3, 4, 5, 6)
-    assert {at: [(one.group, one.outcome) for one in ended] for at, ended in found.items()} == {
-        0: [("local.one", "handled"), ("local.two", "handled")],
-        1: [("local.one", "skipped")],
-        2: [("local.one", "handled")],
-        3: [("local.one", "handled")],
-        4: [("local.one", "dead_lettered")],
-        5: [("local.one", "handled")],
+    found, one, two = stage.outcomes(*range(7)), stage.group("one"), stage.group("two")
+    assert {at: [(it.group, it.outcome) for it in ended] for at, ended in found.items()} == {
+        0: [(one, "handled"), (two, "handled")],
+        1: [(one, "skipped")],
+        2: [(one, "handled")],
+        3: [(one, "handled")],
+        4: [(one, "dead_lettered")],
+        5: [(one, "handled")],
     }
     assert (found[5][0].waited_ms_min, found[5][0].waited_ms_max) == (17, 17)
     assert (found[0][1].waited_ms_min, found[0][1].waited_ms_max) == (12, 12)
@@ -182,7 +185,7 @@ def test_a_journal_that_nobody_can_read_is_passed_over(stage: Stage) -> None:
     good = CODEC.decode(batch[0].value, batch[0].headers)
     for change in (
         {"finished": [{"outcome": "handled", "runs": [7]}]},
-        {"topic": "local.elsewhere"},
+        {"topic": stage.namespace.topic("elsewhere")},
     ):
         bad = good.with_(payload={**good.payload, **change}, id=message_id(9, "x" * 9))
         stage.append(bad)

@@ -1,8 +1,7 @@
-"""Databases that every test of read models runs on."""
+"""Databases that tests of what is kept in one run on."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def postgres() -> Iterator[str]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database; on PostgreSQL tests are told apart by their namespaces."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'models.sqlite'}"
+        return f"sqlite:///{tmp_path / 'some.sqlite'}"
     found: str = request.getfixturevalue("postgres")
     return found
 
@@ -34,9 +33,3 @@ def database(url: str) -> Iterator[Database]:
     found = Database(url)
     yield found
     found.close()
-
-
-@pytest.fixture
-def namespace() -> str:
-    """A fresh namespace."""
-    return f"test-{secrets.token_hex(6)}"
