@@ -36,9 +36,9 @@ from consumers.folds import (
     fold_in_turn,
     ranges_of,
 )
+from consumers.folds.child import COLLECT_EVERY
 from consumers.folds.identity import identity_of, settings_of
 from consumers.folds.kept import GAVE_UP, KEEP_AFTER_S, remove_old
-from consumers.folds.pools import COLLECT_EVERY
 from consumers.projections.filters import EVERYTHING, Filters
 from consumers.projections.partition_fold import Columnar, Tally, fold_failed
 from consumers.projections.projection import Projection

@@ -5,6 +5,7 @@
 - identity     what a kept state depends on, as one digest
 - kept         kept states in a folder: written whole or not at all, believed only if they are whole
 - passed       how far all are, and whether they should go on
+- child        a process that folds for another
 - pools        all ranges, in turn, in threads or in processes
 """
 

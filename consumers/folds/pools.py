@@ -6,11 +6,7 @@ memory than there are threads or processes, and one: a range begins when the one
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -24,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from consumers.folds.child import belong_to_parent
 from consumers.folds.passed import Passed
 from consumers.folds.range_fold import Folded, RangeFold
 from consumers.folds.ranges import Range
@@ -36,8 +33,6 @@ S = TypeVar("S")
 
 TELL_EVERY_S: Final = 0.2
 """Seconds between two tellings of how far ranges in threads or processes are."""
-COLLECT_EVERY: Final = 200_000
-"""Objects made between two runs of the cyclic garbage collector while replaying."""
 
 OnProgress = Callable[[int, int], None]
 """Called with (positions passed, positions in all), again and again."""
@@ -156,20 +151,10 @@ _process: tuple[LogReader, Codec, Passed] | None = None
 
 def _open_process(bootstrap_servers: str, open_codec: Callable[[], Codec], number: Any) -> None:
     """Once per process: its own reader and codec."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.set_threshold(COLLECT_EVERY)
+    belong_to_parent()
     global _process  # noqa: PLW0603  # a pool's initializer has no other place to put it
     passed = Passed(number, number.get_lock())
     _process = (KafkaLogReader(bootstrap_servers), open_codec(), passed)
-
-
-def _end_with_parent() -> None:
-    """A pool's process waits for work for ever, even when its parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _fold_in_process(fold: RangeFold[S], span: Range) -> Folded[S]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
+from consumers.folds.child import belong_to_parent
 from consumers.proving.folding import Part, Prefix, fold_partitions, fold_prefixes
 from consumers.proving.interleaving import MergeOrder
 from consumers.proving.merging import merge_digests, merge_in
@@ -55,7 +57,7 @@ class Elsewhere:
 
     def __enter__(self) -> Self:
         with _environment(_SEED_VARIABLE, str(self.hash_seed)):
-            self._pool.submit(os.getpid)  # the process starts with its first work
+            self._pid = self._pool.submit(os.getpid)  # the process starts with its first work
         return self
 
     def __exit__(
@@ -64,6 +66,9 @@ class Elsewhere:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is not None and self._pid.done() and self._pid.exception() is None:
+            with suppress(ProcessLookupError):  # what it folds is of no use any more
+                os.kill(self._pid.result(), signal.SIGTERM)
         self._pool.shutdown(cancel_futures=True)
 
     def fold_partitions(
@@ -140,6 +145,7 @@ _site: tuple[LogReader, Codec] | None = None
 
 
 def _open(site: Site) -> None:
+    belong_to_parent()
     global _site  # noqa: PLW0603  # a pool's initializer has no other place to put it
     _site = site.open_reader(), site.open_codec()
 

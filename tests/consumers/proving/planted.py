@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import itertools
 import random
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -108,6 +109,11 @@ class InitialClock(Steady):
 class Fails(Steady):
     def seen(self, record: Record) -> Any:
         raise KeyError("planted")
+
+
+class Endless(Steady):
+    def seen(self, record: Record) -> Any:
+        threading.Event().wait()
 
 
 class FloatSum(Steady):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -235,6 +236,22 @@ def test_a_process_that_cannot_begin_is_said_so() -> None:
         pytest.raises(AgentlogError, match="the other process of the proof ended"),
     ):
         process.fold_partitions(ProjectionSubject(planted.Steady), {WHERE[0]: 1}, 1)()
+
+
+@pytest.mark.timeout(60)
+def test_a_proof_that_is_given_up_leaves_no_process_at_work() -> None:
+    """Ctrl-C, or an error in this process: what the other folds is of no use any more."""
+    before = set(multiprocessing.active_children())
+
+    def give_up() -> None:
+        with Elsewhere(Site(open_log, open_codec), 1) as process:
+            assert process.merge_digests(ProjectionSubject(planted.Steady), [], [()])
+            process.fold_partitions(ProjectionSubject(planted.Endless), {WHERE[0]: RECORDS}, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        give_up()
+    assert set(multiprocessing.active_children()) <= before
 
 
 # --- aggregates ----------------------------------------------------------------------------------
