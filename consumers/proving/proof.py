@@ -119,39 +119,16 @@ class Prover:
             lambda passed, _: on_progress(size + passed, 2 * size),
         )
         replayed, faults = self._replayed(projection, cut, first)
-        records = undecodable = 0
         if replayed is not None:
-            records, undecodable = replayed.records, replayed.tally.undecodable
-            here, there = self._folds(subject, cut, second)
-            faults += self._folded_alike(subject, here, there, cut)
-            if not faults:
-                try:
-                    faults += merged_alike(
-                        subject,
-                        {source: part.stored for source, part in sorted(here.items())},
-                        replayed,
-                        self._elsewhere,
-                        self._causes,
-                        self._seed,
-                    )
-                except BrokerError:
-                    raise
-                except AgentlogError as error:  # a merge that fails in another order
-                    faults.append(_failed(projection, error))
-            if live is not None:
-                faults += live_faults(projection, live, here)
-                if not faults and digest(live.state) != replayed.digest:
-                    faults.append(
-                        live_differs(projection, "its merged state", live.state, replayed.state)
-                    )
+            faults += self._compared(subject, replayed, live, second)
         return Proof(
             name=projection.name,
             kind="projection",
             cut=cut,
             digest=replayed.digest if replayed is not None else "",
             live_digest=digest(live.state) if live is not None else None,
-            records=records,
-            undecodable=undecodable,
+            records=replayed.records if replayed is not None else 0,
+            undecodable=replayed.tally.undecodable if replayed is not None else 0,
             faults=tuple(faults),
             replayed=replayed,
             seconds=time.monotonic() - began,
@@ -174,6 +151,36 @@ class Prover:
         except AgentlogError as error:  # the fold's own: nothing can be compared
             return None, [_failed(projection, error)]
         return found, []
+
+    def _compared(
+        self,
+        subject: ProjectionSubject,
+        replayed: Replayed[Any],
+        live: LiveState[Any] | None,
+        on_progress: OnProgress,
+    ) -> list[Fault]:
+        """Folds with each other, then merges, then all of it with what is stored."""
+        here, there = self._folds(subject, replayed.cut, on_progress)
+        faults = self._folded_alike(subject, here, there, replayed.cut)
+        if not faults:
+            faults = self._merged_alike(subject, here, replayed)
+        if live is not None:
+            faults += live_faults(subject.projection, live, here)
+            if not faults and digest(live.state) != replayed.digest:
+                where = "the merged state"
+                faults = [live_differs(subject.projection, where, live.state, replayed.state)]
+        return faults
+
+    def _merged_alike(
+        self, subject: ProjectionSubject, here: Parts, replayed: Replayed[Any]
+    ) -> list[Fault]:
+        parts = {source: part.stored for source, part in sorted(here.items())}
+        try:
+            return merged_alike(subject, parts, replayed, self._elsewhere, self._causes, self._seed)
+        except BrokerError:
+            raise
+        except AgentlogError as error:  # a merge that fails in another order
+            return [_failed(subject.projection, error)]
 
     # --- aggregates --------------------------------------------------------------------------
 
