@@ -24,6 +24,7 @@ from benchmarks import (
     latency,
     memory,
     publish,
+    rebuild,
     replay,
     report,
 )
@@ -45,6 +46,7 @@ BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "cancels": cancels.bench,
     "memory": memory.bench,
     "replay": replay.bench,
+    "rebuild": rebuild.bench,
     "codec": codec.bench,
 }
 PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}

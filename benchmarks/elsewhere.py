@@ -29,11 +29,16 @@ class Elsewhere(NamedTuple):
 
 
 @contextmanager
-def elsewhere(target: Callable[..., None], *arguments: Any) -> Iterator[Elsewhere]:
-    """Run `target(pipe, *arguments)`, all picklable, in a fresh process while the block lasts."""
+def elsewhere(
+    target: Callable[..., None], *arguments: Any, daemon: bool = True
+) -> Iterator[Elsewhere]:
+    """Run `target(pipe, *arguments)`, all picklable, in a fresh process while the block lasts.
+
+    A daemon ends with us, but may have no processes of its own.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=True)
+    process = context.Process(target=_begin, args=(target, theirs, *arguments), daemon=daemon)
     process.start()
     theirs.close()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from typing import Any, Final, NamedTuple
 
@@ -40,21 +40,20 @@ def fill(
     With `fresh_ids` each has an id of its own, so that no worker takes one for a repetition; the
     rest is written as it was encoded once.
     """
-    producer = Producer({**_SETTINGS, "bootstrap.servers": bootstrap_servers}, logger=SILENT)
-    encoded = [
-        _Encoded(
-            envelope.id.encode(),
-            route(envelope)[0].key,
-            codec.encode(envelope),
-            record_headers(envelope),
-        )
-        for envelope in envelopes
-    ]
-    for number, one in enumerate(islice(cycle(encoded), records)):
-        written = _renamed(one, number) if fresh_ids else one
-        _produce(producer, topic, written.key, written.value, written.headers)
-    if producer.flush(FLUSH_S):
-        raise RuntimeError(f"{topic} could not be filled within {FLUSH_S:.0f} s")
+    encoded = [_encoded(codec, envelope) for envelope in envelopes]
+    numbered = enumerate(islice(cycle(encoded), records))
+    _write(
+        bootstrap_servers,
+        topic,
+        (_renamed(one, number) if fresh_ids else one for number, one in numbered),
+    )
+
+
+def fill_each(
+    bootstrap_servers: str, topic: str, codec: Codec, envelopes: Iterable[Envelope]
+) -> None:
+    """Write each of these envelopes once, as our publisher would."""
+    _write(bootstrap_servers, topic, (_encoded(codec, envelope) for envelope in envelopes))
 
 
 class _Encoded(NamedTuple):
@@ -62,6 +61,23 @@ class _Encoded(NamedTuple):
     key: bytes
     value: bytes
     headers: list[Header]
+
+
+def _encoded(codec: Codec, envelope: Envelope) -> _Encoded:
+    return _Encoded(
+        envelope.id.encode(),
+        route(envelope)[0].key,
+        codec.encode(envelope),
+        record_headers(envelope),
+    )
+
+
+def _write(bootstrap_servers: str, topic: str, written: Iterator[_Encoded]) -> None:
+    producer = Producer({**_SETTINGS, "bootstrap.servers": bootstrap_servers}, logger=SILENT)
+    for one in written:
+        _produce(producer, topic, one.key, one.value, one.headers)
+    if producer.flush(FLUSH_S):
+        raise RuntimeError(f"{topic} could not be filled within {FLUSH_S:.0f} s")
 
 
 def _renamed(one: _Encoded, number: int) -> _Encoded:

@@ -8,6 +8,7 @@ workers take them for work.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,15 @@ _FILE: Final = Path(__file__).parent.parent / "tests" / "data" / "history-small.
 
 def history(length: int) -> list[Envelope]:
     """So many stamped envelopes, no two of one id."""
+    return list(endless_history(length))
+
+
+def endless_history(length: int) -> Iterator[Envelope]:
+    """The same, one after another: for more than memory should hold."""
     with gzip.open(_FILE) as lines:
         once = [parse_message(line, ttl_ms_default=0) for line in lines]
     laps = (_in_lap(envelope, lap) for lap in count() for envelope in once)
-    return list(islice(laps, length))
+    return islice(laps, length)
 
 
 def _in_lap(envelope: Envelope, lap: int) -> Envelope:

@@ -20,7 +20,7 @@ Role = Callable[[Stage], Awaitable[int]]
 async def partition_leader(stage: Stage) -> int:
     """The node that leads most of what the pipeline reads, of those that coordinate nothing."""
     controls = await roles.controller(stage.cluster)
-    led = await asyncio.to_thread(roles.leaders, stage.cluster, stage.tasks)
+    led = await asyncio.to_thread(roles.leaders, stage.cluster, stage.source)
     return Counter(node for node in led.values() if node != controls).most_common(1)[0][0]
 
 

@@ -10,6 +10,11 @@ torn           handled, and its outputs are not there; or outputs there, and it 
 aborted_read   something on the log, or done, that comes from what never committed
 stuck          keys with a record that had no outcome when the recovery's time was over
 non_monotonic  a committed position that went back, or a commit that does not follow the one before
+
+Of streams, where the ground has aggregates:
+
+forked         a version twice or missing, or an epoch that is over: two writers
+state_differs  a state that is not, when it is rebuilt, what was decided on
 """
 
 from __future__ import annotations
@@ -85,6 +90,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """Task ids that were written in transactions which must not have committed."""
     steps_back: list[str] = []
     """Committed positions that were seen to go back while it ran."""
+    forks: list[str] = []
+    """Streams that are no unbroken history of one writer."""
+    differing_states: list[str] = []
+    """States that were not what was decided on when they were rebuilt."""
 
     def outcomes(self) -> dict[Partition, dict[int, str]]:
         """How each position of each source partition ended."""
@@ -201,15 +210,31 @@ def non_monotonic(history: History) -> Verdict:
     return Verdict.of([*broken, *history.steps_back])
 
 
+def forked(history: History) -> Verdict:
+    """A stream has one writer, and its versions count from 1."""
+    return Verdict.of(history.forks)
+
+
+def state_differs(history: History) -> Verdict:
+    """What is rebuilt is what was decided on."""
+    return Verdict.of(history.differing_states)
+
+
 CHECKERS: Final[Mapping[str, Callable[[History], Verdict]]] = {
     check.__name__: check
     for check in (lost, duplicated, reordered, torn, stuck, aborted_read, non_monotonic)
 }
 
 
-def check(history: History) -> dict[str, Verdict]:
-    """What each checker says."""
-    return {name: checker(history) for name, checker in CHECKERS.items()}
+OF_STREAMS: Final[Mapping[str, Callable[[History], Verdict]]] = {
+    check.__name__: check for check in (forked, state_differs)
+}
+
+
+def check(history: History, *, streams: bool = False) -> dict[str, Verdict]:
+    """What each checker says, those of streams only where there are any."""
+    asked = {**CHECKERS, **(OF_STREAMS if streams else {})}
+    return {name: checker(history) for name, checker in asked.items()}
 
 
 def _under_way(history: History) -> list[str]:

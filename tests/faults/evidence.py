@@ -8,25 +8,25 @@ share no arithmetic have to agree.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from consumers.aggregates import MemoryStates, Rebuilding
+from consumers.aggregates.rebuilding import StateDiffers
 from consumers.audit import GroupAudit, audit, broker_marks
 from consumers.journal import OUTCOMES_RECORDED
 from consumers.journal.runs import decode_runs
-from streams.envelope import Envelope
-from streams.errors import DecodeError
+from streams.errors import DecodeError, LogError
 from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
-from streams.topics import EVENTS, JOURNAL, TASKS, Namespace
+from streams.topics import EVENTS, JOURNAL, TOPICS, Namespace
 from streams.topics.catalogue import dlq
-from tests.faults.checkers import ASSIGNED, FINISHED, REPORTED, Commit, History, Seen
+from tests.faults.checkers import ASSIGNED, Commit, History, Seen
+from tests.faults.ground import Ground
 from tests.faults.load import TASK_ID
-from tests.faults.pipeline import ASSIGN, GROUP, STATUS
-from tests.faults.pipeline import FINISHED as TASK_FINISHED
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +35,20 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     audit: GroupAudit
     appended_ms: Mapping[Partition, list[tuple[int, int]]]
-    """(position, append time) of every record of `tasks`, by partition."""
+    """(position, append time) of every record of the source, by partition."""
+    verified: int = 0
+    """States that were rebuilt and are what was decided on."""
 
 
 class Reading:
     """Reads one namespace."""
 
-    def __init__(self, servers: str, namespace: Namespace, codec: Codec) -> None:
+    def __init__(self, servers: str, namespace: Namespace, codec: Codec, ground: Ground) -> None:
         self._reader = KafkaLogReader(servers)
         self._marks = broker_marks(GroupAdmin(servers, namespace), self._reader, namespace)
         self._namespace = namespace
         self._codec = codec
+        self._ground = ground
 
     def collect(
         self, sent: frozenset[str], never_committed: frozenset[str], steps_back: list[str]
@@ -53,19 +56,21 @@ class Reading:
         """All of it, as of now."""
         appended_ms: dict[Partition, list[tuple[int, int]]] = defaultdict(list)
         seen = []
-        for record in self._records(TASKS):
+        for record in self._records(self._ground.source):
             appended_ms[record.source].append((record.position, record.appended_at_ms))
             seen += self._seen(record)
-        for record in self._records(EVENTS):
-            seen += self._seen(record)
+        for logical in self._ground.outputs:
+            for record in self._records(logical):
+                seen += self._seen(record)
         (books,) = audit(
             self._reader,
             self._codec,
             self._namespace,
-            group=GROUP,
-            expect=expected,
+            group=self._ground.group,
+            expect=self._ground.expected,
             committed=self._marks,
         )
+        forks, differing, verified = self._rebuilt()
         return Evidence(
             history=History(
                 sent=sent,
@@ -74,7 +79,10 @@ class Reading:
                 dead_letters=self._dead_letters(),
                 never_committed=never_committed,
                 steps_back=steps_back,
+                forks=forks,
+                differing_states=differing,
             ),
+            verified=verified,
             audit=books,
             appended_ms=appended_ms,
         )
@@ -86,7 +94,7 @@ class Reading:
     def _seen(self, record: Record) -> list[Seen]:
         try:
             envelope = self._codec.decode(record.value, record.headers)
-            what = _hop(envelope)
+            what = self._ground.seen(envelope)
         except DecodeError:
             return []
         return [
@@ -98,16 +106,17 @@ class Reading:
 
     def _dead_letters(self) -> list[str]:
         found = []
-        for record in self._records(dlq(TASKS)):
+        for record in self._records(dlq(self._ground.source)):
             try:
-                what = _hop(self._codec.decode(record.value, record.headers))
+                what = self._ground.seen(self._codec.decode(record.value, record.headers))
             except DecodeError:
                 what = [(ASSIGNED, _named(record))]
             found += [task_id for _, task_id in what]
         return found
 
     def _commits(self) -> Iterator[Commit]:
-        group, topic = self._namespace.group(GROUP), self._namespace.topic(TASKS)
+        group = self._namespace.group(self._ground.group)
+        topic = self._namespace.topic(self._ground.source)
         for record in self._records(JOURNAL):
             envelope = self._codec.decode(record.value, record.headers)
             payload = envelope.payload
@@ -129,28 +138,40 @@ class Reading:
                     ),
                 )
 
+    def _rebuilt(self) -> tuple[list[str], list[str], int]:
+        """(forks, differing states, states that are right) of all streams."""
+        forks: list[str] = []
+        differing: list[str] = []
+        verified = 0
+        if self._ground.aggregates:
+            by_partition: dict[int, list[Record]] = {
+                n: [] for n in range(TOPICS[EVENTS].partitions)
+            }
+            for record in self._records(EVENTS):
+                by_partition[record.source.index].append(record)
+            for records in by_partition.values():
+                rebuilding = self._rebuild(records, forks, differing)
+                verified += rebuilding.verified
+        return forks, differing, verified
+
+    def _rebuild(
+        self, records: Sequence[Record], forks: list[str], differing: list[str]
+    ) -> Rebuilding:
+        made = Rebuilding(self._ground.aggregates, self._codec, MemoryStates(), verify=True)
+        try:
+            made.add(records)
+        except StateDiffers as error:
+            differing.append(str(error))
+        except LogError as error:
+            forks.append(str(error))
+        return made
+
     def _records(self, logical: str) -> Iterator[Record]:
         topic = self._namespace.topic(logical)
         starts = self._reader.starts([topic])
         for source, end in self._reader.ends([topic]):
             for batch in self._reader.read(source, starts[source], end):
                 yield from batch
-
-
-def expected(envelope: Envelope) -> Mapping[str, int]:
-    """What each handled envelope must have caused, for the audit."""
-    return {TASK_FINISHED: 1} if envelope.type == ASSIGN else {STATUS: 1}
-
-
-def _hop(envelope: Envelope) -> list[tuple[int, str]]:
-    payload = envelope.payload
-    if envelope.type == ASSIGN:
-        return [(ASSIGNED, payload["task"]["id"])]
-    if envelope.type == TASK_FINISHED:
-        return [(FINISHED, payload["task_id"])]
-    if envelope.type == STATUS:
-        return [(REPORTED, payload["current_tasks"][0])]
-    return []
 
 
 def _named(record: Record) -> str:

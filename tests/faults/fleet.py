@@ -21,7 +21,7 @@ from confluent_kafka import KafkaException
 from consumers.worker.transactions import end_open_transaction
 from consumers.worker.worker import new_run_id
 from streams.topics import Namespace
-from tests.faults.pipeline import GROUP
+from tests.faults.ground import Ground
 from tests.faults.starts import FOLDER
 
 REPLACE_S: Final = 0.5
@@ -84,10 +84,10 @@ class Process:
 class Fleet:
     """The processes of one namespace's group. Their logs are in `folder`, named by run id."""
 
-    def __init__(self, servers: str, namespace: Namespace, app: str, folder: Path) -> None:
+    def __init__(self, servers: str, namespace: Namespace, ground: Ground, folder: Path) -> None:
         self._servers = servers
         self._namespace = namespace
-        self._app = app
+        self._ground = ground
         self._folder = folder
         self._keepers: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -121,7 +121,7 @@ class Fleet:
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *prefix,
-                *(sys.executable, "-m", "consumers.worker.process", "--app", self._app),
+                *(sys.executable, "-m", "consumers.worker.process", "--app", self._ground.app),
                 *("--run-id", run_id, "--parent", str(os.getpid())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -160,7 +160,7 @@ class Fleet:
 
     async def _settle(self, run_id: str) -> None:
         """End what a dead process left open, as its supervisor does."""
-        transactional_id = self._namespace.transactional_id(GROUP, run_id)
+        transactional_id = self._namespace.transactional_id(self._ground.group, run_id)
         with contextlib.suppress(KafkaException):  # its transaction's timeout ends it then
             await asyncio.to_thread(end_open_transaction, self._servers, transactional_id)
 

@@ -17,6 +17,7 @@ from streams.headers import record_headers
 from streams.kafka.configs import MURMUR2, SILENT
 from streams.topics import TASKS, Namespace
 from tests.faults.load import Load
+from tests.faults.pipeline import PIPELINE
 from tests.faults.stage import CODEC
 
 WRITTEN: Final = "written"
@@ -39,7 +40,7 @@ def haunt(servers: str, namespace: Namespace, transactional_id: str, load: Load)
     producer.init_transactions(ANSWER_S_MAX)
     producer.begin_transaction()
     for index in range(load.records):
-        envelope = load.envelope(index, time.time_ns() // 1000)
+        envelope = load.envelope(PIPELINE, index, time.time_ns() // 1000)
         headers: Any = record_headers(envelope)
         producer.produce(
             namespace.topic(TASKS), CODEC.encode(envelope), envelope.correlation_id, headers=headers

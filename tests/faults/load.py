@@ -13,13 +13,13 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
-from streams.envelope import Envelope, Kind
+from streams.envelope import Envelope
 from streams.headers import record_headers
 from streams.identity import message_id
 from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
 from streams.schemas import Codec
-from streams.topics import TASKS, Namespace
-from tests.faults.pipeline import ASSIGN
+from streams.topics import Namespace
+from tests.faults.ground import Ground
 from tests.faults.record_kinds import BROKEN, PLAIN, broken
 
 KEYS: Final = 256
@@ -69,19 +69,13 @@ class Load(msgspec.Struct, frozen=True):
         """All of them, in the order they are sent."""
         return map(self.task_id, range(self.first, self.first + self.records))
 
-    def envelope(self, nth: int, now_us: int) -> Envelope:
+    def envelope(self, ground: Ground, nth: int, now_us: int) -> Envelope:
         """Its n-th record, from 0, as an agent sends it."""
         index = self.first + nth
-        task_id = self.task_id(index)
-        task = {"id": task_id, "type": self.kind(nth), "description": "…"}
-        return Envelope(
-            type=ASSIGN,
+        return ground.make(self.task_id(index), self.kind(nth)).with_(
             id=message_id(_EPOCH_MS + index, f"{index % 10**9:09d}"),
-            kind=Kind.TASK_ASSIGNMENT,
             sender="boss",
-            correlation_id=key_of(task_id),
             created_at=now_us,
-            payload={"task": task},
         )
 
 
@@ -99,15 +93,16 @@ def publish(
     servers: str,
     namespace: Namespace,
     codec: Codec,
+    ground: Ground,
     load: Load,
     *,
     pace_s: float = 0.0,
     goes_on: Callable[[], bool] = lambda: False,
     is_kept_up: Callable[[], bool] = lambda: True,
 ) -> Load:
-    """Append a load to `tasks`, spread over `pace_s` seconds, and more of it at the same pace for
-    as long as it `goes_on`; returns the load as it has become. It waits while it is not kept up
-    with: a backlog that grows for as long as a fault lasts would only measure itself.
+    """Append a load to the ground's source, spread over `pace_s` seconds, and more of it at the
+    same pace for as long as it `goes_on`; returns the load as it has become. It waits while it is
+    not kept up with: a backlog that grows for as long as a fault lasts would only measure itself.
 
     Raises `RuntimeError` unless all of it was acknowledged.
     """
@@ -118,7 +113,7 @@ def publish(
             refused.append(error.str())
 
     producer = Producer({**_SETTINGS, "bootstrap.servers": servers}, logger=SILENT)
-    topic = namespace.topic(TASKS)
+    topic = namespace.topic(ground.source)
     began = time.monotonic()
     sent = 0
     for index in range(load.records * OUTLAST_MAX):
@@ -131,7 +126,7 @@ def publish(
             began += max(0.0, time.monotonic() - due_at - LATE_S_MAX)
         if index >= load.records and not goes_on():
             break
-        key, value, headers = _record(codec, load, index)
+        key, value, headers = _record(codec, ground, load, index)
         while True:
             try:
                 producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
@@ -150,14 +145,15 @@ def _poll_until(producer: Producer, due_at: float) -> None:
         producer.poll(early_s)  # which returns at the first report
 
 
-def _record(codec: Codec, load: Load, index: int) -> tuple[str, bytes, Any]:
+def _record(codec: Codec, ground: Ground, load: Load, index: int) -> tuple[str, bytes, Any]:
     """Key, value and headers of the load's n-th record."""
-    envelope = load.envelope(index, time.time_ns() // 1000)
+    envelope = load.envelope(ground, index, time.time_ns() // 1000)
     headers: Any = record_headers(envelope)
     value = codec.encode(envelope)
     kind = load.kind(index)
     if kind in BROKEN:
         value = broken(kind, value)
         headers.append((TASK_ID, load.task_id(load.first + index).encode()))
-    assert envelope.correlation_id is not None
-    return envelope.correlation_id, value, headers
+    key = envelope.stream_id or envelope.correlation_id
+    assert key is not None
+    return key, value, headers

@@ -10,43 +10,35 @@ often and in which order.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from consumers.app import App
 from consumers.context import Context
 from consumers.retry import RetryPolicy
-from streams.envelope import Envelope
+from streams.envelope import Envelope, Kind
+from streams.topics import EVENTS, TASKS
 from tests.faults import record_kinds
-from tests.faults.starts import SPECIAL, Starts
+from tests.faults.checkers import ASSIGNED, REPORTED
+from tests.faults.checkers import FINISHED as BETWEEN
+from tests.faults.ground import Ground
+from tests.faults.load import key_of
+from tests.faults.starts import SPECIAL, count_start
 
 ASSIGN: Final = "agentlog.task.AssignTask"
 FINISHED: Final = "agentlog.task.TaskFinished"
 STATUS: Final = "agentlog.agent.StatusReported"
 
 GROUP: Final = "pipeline"
-PIPELINE: Final = "tests.faults.pipeline:pipeline"
-WIDE: Final = "tests.faults.pipeline:wide"
-"""The same with room in flight for more than a mark can hold."""
-
-_starts: Final = Starts.of_environment()
-if _starts is not None:
-    # Where every thread of a worker is, in its log, when the suite asks (`Process.tell_stacks`).
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 pipeline = App(
     GROUP, topics=("tasks",), drain_s_max=3, retry=RetryPolicy(wait_ms=100, wait_ms_max=1_000)
 )
 wide = App(GROUP, topics=("tasks",), drain_s_max=3, in_flight_max=60_000, running_max=200)
-
-
-def count_start(hop: int) -> None:
-    """A handler of this hop (from 0) begins, or one of a special task."""
-    if _starts is not None:
-        _starts.count(hop)
 
 
 @wide.on(ASSIGN)
@@ -101,3 +93,45 @@ async def _deaf() -> None:
             await asyncio.sleep(until_s - loop.time())
         except asyncio.CancelledError:
             continue
+
+
+# --- what the suite knows of it --------------------------------------------------------------
+
+
+def _make(task_id: str, kind: str) -> Envelope:
+    return Envelope(
+        type=ASSIGN,
+        kind=Kind.TASK_ASSIGNMENT,
+        correlation_id=key_of(task_id),
+        payload={"task": {"id": task_id, "type": kind, "description": "…"}},
+    )
+
+
+def _seen(envelope: Envelope) -> Sequence[tuple[int, str]]:
+    payload = envelope.payload
+    match envelope.type:
+        case "agentlog.task.AssignTask":
+            return [(ASSIGNED, payload["task"]["id"])]
+        case "agentlog.task.TaskFinished":
+            return [(BETWEEN, payload["task_id"])]
+        case "agentlog.agent.StatusReported":
+            return [(REPORTED, payload["current_tasks"][0])]
+    return []
+
+
+def _expected(envelope: Envelope) -> Mapping[str, int]:
+    return {FINISHED: 1} if envelope.type == ASSIGN else {STATUS: 1}
+
+
+PIPELINE: Final = Ground(
+    app="tests.faults.pipeline:pipeline",
+    group=GROUP,
+    source=TASKS,
+    outputs=(EVENTS,),
+    hops=2,
+    make=_make,
+    seen=_seen,
+    expected=_expected,
+)
+WIDE: Final = msgspec.structs.replace(PIPELINE, app="tests.faults.pipeline:wide")
+"""The same with room in flight for more than a mark can hold."""

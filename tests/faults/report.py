@@ -9,13 +9,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.checkers import CHECKERS
+from tests.faults.checkers import CHECKERS, OF_STREAMS
 from tests.faults.run import Row
 
 _COLUMNS: Final = (
     "fault",
     "records",
     *CHECKERS,
+    *OF_STREAMS,
     "audit",
     "re-run",
     "late s",
@@ -58,7 +59,8 @@ def line(row: Row) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    counts = [str(row.verdicts[name].count) if row.verdicts else "" for name in CHECKERS]
+    asked = (*CHECKERS, *OF_STREAMS)
+    counts = [str(row.verdicts[name].count) if name in row.verdicts else "" for name in asked]
     audit = {True: "clean", False: "FAULTS", None: ""}[row.audit_clean]
     told = row.figures
     figures = (

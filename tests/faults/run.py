@@ -30,7 +30,6 @@ from tests.faults.checkers import HANDLED, Verdict, check
 from tests.faults.cluster import Cluster
 from tests.faults.evidence import Evidence, Reading
 from tests.faults.load import Load, publish
-from tests.faults.pipeline import GROUP
 from tests.faults.stage import (
     CODEC,
     DidNotHappen,
@@ -120,8 +119,8 @@ async def run_fault(
     folder = Path(tempfile.mkdtemp(prefix=f"{fault.name}-", dir=keep))
     load = Load(records, special=fault.special(records))
     try:
-        namespace = await _namespace(cluster, fault.placement)
-        stage = Stage(cluster, namespace, load, fault.app, folder, say)
+        namespace = await _namespace(cluster, fault)
+        stage = Stage(cluster, namespace, load, fault.ground, folder, say)
         if fault.placement is not Placement.ANYWHERE:
             stage.run_id = await _placed_run_ids(stage, fault.placement)
         row = await _run(fault, stage, began)
@@ -228,8 +227,10 @@ def _row(
     run_s: float,
     left: int,
 ) -> Row:
-    verdicts = check(evidence.history)
+    verdicts = check(evidence.history, streams=bool(stage.ground.aggregates))
     books = evidence.audit
+    if stage.ground.aggregates:
+        stage.notes["states"] = f"{evidence.verified:,} rebuilt ones are what was decided on"
     clean = books.clean and not any(verdict.count for verdict in verdicts.values())
     clean = clean and not stage.failures
     stage.lap("check")
@@ -282,20 +283,21 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
             least = msgspec.structs.replace(least, records=int(least.records * LEAST_SHARE))
         stage.load = await asyncio.to_thread(
             publish,
-            *(servers, stage.namespace, CODEC, least),
+            *(servers, stage.namespace, CODEC, stage.ground, least),
             pace_s=pace_s * LEAST_SHARE,
             goes_on=lambda: pace_s > 0 and stage.not_over_for(pace_s * AFTER_SHARE),
-            is_kept_up=lambda: not pace_s or stage.progress.left <= LEFT_MAX,
+            is_kept_up=lambda: not pace_s or stage.given_up or stage.progress.left <= LEFT_MAX,
         )
 
     stage.loaded = asyncio.create_task(load())
     if not fault.pace_s:
         await stage.loaded
-    try:
-        yield
-    finally:
-        stage.is_over()
-        await stage.loaded
+    async with stage.progress.watching():  # or a load that waits for the workers would wait on
+        try:
+            yield
+        finally:
+            stage.is_over()
+            await stage.loaded
 
 
 @contextlib.asynccontextmanager
@@ -310,10 +312,10 @@ async def _stopping(stage: Stage) -> AsyncIterator[None]:
 
 
 async def _reach(stage: Stage, share: float) -> None:
-    """Wait until this share of all handling is committed (two hops per record), and every worker
-    has had a part in it: a fault of an idle one would prove nothing.
+    """Wait until this share of all handling is committed, and every worker has had a part in it: a
+    fault of an idle one would prove nothing.
     """
-    wanted = share * 2 * stage.load.records
+    wanted = share * stage.ground.hops * stage.load.records
 
     def reached() -> bool:
         idle = any(not starts_of(stage.folder, one.pid) for one in stage.fleet.processes)
@@ -327,9 +329,8 @@ async def _keep_up(stage: Stage, pace_s: float) -> None:
     """Wait until the workers, which have only just begun, have as much left as comes in a second;
     not for long: the figures will say that they never had.
     """
-    hops = 2
     await stage.progress.until(
-        lambda: stage.progress.left <= hops * stage.load.records / pace_s,
+        lambda: stage.progress.left <= stage.ground.hops * stage.load.records / pace_s,
         silence_s_max=SILENCE_S_MAX,
         limit_s=KEEP_UP_S_MAX,
     )
@@ -337,8 +338,7 @@ async def _keep_up(stage: Stage, pace_s: float) -> None:
 
 async def _settle(stage: Stage) -> None:
     """All is sent and committed, or nothing goes on any more."""
-    if stage.loaded is not None:
-        await stage.loaded
+    loaded = stage.loaded
 
     def silent() -> None:
         stage.notes["silent"] = f"{stage.progress.left} positions left; stacks are in the logs"
@@ -346,16 +346,17 @@ async def _settle(stage: Stage) -> None:
             process.tell_stacks()
 
     if not await stage.progress.until(
-        lambda: stage.progress.caught_up,
+        lambda: (loaded is None or loaded.done()) and stage.progress.caught_up,
         silence_s_max=SILENCE_S_MAX,
         limit_s=LIMIT_S,
         on_silence=silent,
     ):
+        stage.given_up = True
         stage.notes["not caught up"] = "; ".join(stage.progress.apart)
 
 
 def _collect(stage: Stage) -> Evidence:
-    reading = Reading(stage.cluster.servers, stage.namespace, CODEC)
+    reading = Reading(stage.cluster.servers, stage.namespace, CODEC, stage.ground)
     gc.disable()  # some million objects, all of which stay
     try:
         return reading.collect(
@@ -380,19 +381,19 @@ def _write_down(evidence: Evidence, folder: Path) -> None:
 # --- who coordinates -------------------------------------------------------------------------
 
 
-async def _namespace(cluster: Cluster, placement: Placement) -> Namespace:
+async def _namespace(cluster: Cluster, fault: Fault) -> Namespace:
     """A fresh one, whose group has its coordinator where the placement wants it."""
     names = (Namespace(f"fault-{secrets.token_hex(5)}") for _ in range(PLACEMENT_TRIES_MAX))
-    if placement is Placement.ANYWHERE:
+    if fault.placement is Placement.ANYWHERE:
         return next(names)
     controls = await roles.known_controller(cluster)
     led = await asyncio.to_thread(roles.leaders, cluster, roles.OFFSETS)
     for name in names:
-        group = name.group(GROUP)
+        group = name.group(fault.ground.group)
         node = led[roles.coordinator_partition(group, len(led))]
-        if (node == controls) is (placement is Placement.TOGETHER):
+        if (node == controls) is (fault.placement is Placement.TOGETHER):
             return name
-    raise RuntimeError(f"no group coordinator can be placed {placement.name}: {led}")
+    raise RuntimeError(f"no group coordinator can be placed {fault.placement.name}: {led}")
 
 
 async def _placed_run_ids(stage: Stage, placement: Placement) -> Callable[[], str]:

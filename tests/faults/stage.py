@@ -17,13 +17,14 @@ from consumers.worker.worker import new_run_id
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition
 from streams.schemas import Catalogue, Codec
-from streams.topics import TASKS, TOPICS, Namespace
+from streams.topics import TOPICS, Namespace
 from streams.topics.catalogue import dlq
 from tests.faults import roles
 from tests.faults.cluster import Cluster
 from tests.faults.fleet import Fleet
+from tests.faults.ground import Ground
 from tests.faults.load import Load
-from tests.faults.pipeline import GROUP, PIPELINE
+from tests.faults.pipeline import PIPELINE
 from tests.faults.watch import Progress
 
 CODEC: Final = Codec(Catalogue.load())
@@ -64,19 +65,21 @@ class Stage:
         cluster: Cluster,
         namespace: Namespace,
         load: Load,
-        app: str,
+        ground: Ground,
         folder: Path,
         say: Callable[[str], None],
     ) -> None:
         self.cluster = cluster
         self.namespace = namespace
         self.load = load
+        self.ground = ground
         self.folder = folder
         self.say = say
-        self.group = namespace.group(GROUP)
-        self.tasks = namespace.topic(TASKS)
-        self.fleet = Fleet(cluster.servers, namespace, app, folder)
-        self.progress = Progress(cluster.servers, self.group, self.tasks, TOPICS[TASKS].partitions)
+        self.group = namespace.group(ground.group)
+        self.source = namespace.topic(ground.source)
+        self.fleet = Fleet(cluster.servers, namespace, ground, folder)
+        partitions = TOPICS[ground.source].partitions
+        self.progress = Progress(cluster.servers, self.group, self.source, partitions)
         self.run_id: Callable[[], str] = new_run_id
         """Names the next process run; set where its transaction coordinator is chosen."""
         self.never_committed: set[str] = set()
@@ -88,6 +91,8 @@ class Stage:
         """What a network fault acts on, if the setting has made one."""
         self.loaded: asyncio.Task[None] | None = None
         """Ends when all of the load is acknowledged; None until it has begun."""
+        self.given_up = False
+        """Nothing is waited for any more."""
         self._over_at: float | None = None
         self.failures: list[str] = []
         """What must not happen though the log is whole: a worker that ended with an error."""
@@ -97,12 +102,13 @@ class Stage:
 
     @property
     def sources(self) -> list[Partition]:
-        """The partitions that the pipeline reads."""
-        return [Partition(self.tasks, index) for index in range(TOPICS[TASKS].partitions)]
+        """The partitions that the group reads."""
+        partitions = TOPICS[self.ground.source].partitions
+        return [Partition(self.source, index) for index in range(partitions)]
 
     def transactional_id(self, run_id: str) -> str:
-        """Full transactional id of one of the pipeline's process runs."""
-        return self.namespace.transactional_id(GROUP, run_id)
+        """Full transactional id of one of the group's process runs."""
+        return self.namespace.transactional_id(self.ground.group, run_id)
 
     def members(self) -> int:
         """Members that the group's coordinator counts now."""
@@ -136,13 +142,13 @@ class Stage:
         """Note what each node does, before one of them breaks."""
         ids = [self.transactional_id(one.run_id) for one in self.fleet.processes]
         found = await roles.all_roles(
-            self.cluster, topic=self.tasks, group=self.group, transactional_ids=ids
+            self.cluster, topic=self.source, group=self.group, transactional_ids=ids
         )
         self.notes["roles"] = " | ".join(f"node {node}: {what}" for node, what in found.items())
 
     def dead_letters(self) -> int:
-        """Visible records on the dead-letter topic of `tasks` now."""
-        topic = self.namespace.topic(dlq(TASKS))
+        """Visible records on the dead-letter topic of the source now."""
+        topic = self.namespace.topic(dlq(self.ground.source))
         with KafkaLogReader(self.cluster.servers) as reader:
             return sum(
                 1
@@ -196,7 +202,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     during: During
     """Breaks it, and mends what it broke itself. Notes what it saw."""
     setting: Setting = workers(2)
-    app: str = PIPELINE
+    ground: Ground = PIPELINE
     placement: Placement = Placement.ANYWHERE
     special: Callable[[int], dict[int, str]] = lambda records: {}
     """Which records of so many are tasks of another type."""

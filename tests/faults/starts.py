@@ -6,8 +6,10 @@ counted is the system's, not the process's: SIGKILL takes nothing of it.
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
+import signal
 import struct
 import time
 from collections.abc import Iterator
@@ -44,6 +46,18 @@ class Starts:
         """A handler of this hop (from 0) begins, or one of a `SPECIAL` task."""
         self._counts[counter] += 1
         _COUNTERS.pack_into(self._map, 0, *self._counts)
+
+
+_own: Final = Starts.of_environment()
+if _own is not None:
+    # Where every thread of a worker is, in its log, when the suite asks (`Process.tell_stacks`).
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+
+def count_start(counter: int) -> None:
+    """A handler of this hop (from 0) begins, or one of a `SPECIAL` task."""
+    if _own is not None:
+        _own.count(counter)
 
 
 def starts_of(folder: Path, pid: int) -> int:

@@ -9,9 +9,11 @@ from tests.faults import (
     broker_faults,
     log_faults,
     network_faults,
+    owner_faults,
     record_faults,
     worker_faults,
 )
+from tests.faults.ledger import LEDGER
 from tests.faults.pipeline import WIDE
 from tests.faults.stage import Fault
 
@@ -96,7 +98,7 @@ FAULTS: Final = {
             what="as much finished beyond the prefix as a commit's metadata holds, then SIGKILL",
             during=record_faults.fill_marks,
             special=record_faults.comb,
-            app=WIDE,
+            ground=WIDE,
             begins_at=0.05,
         ),
         Fault(
@@ -124,6 +126,31 @@ FAULTS: Final = {
             during=network_faults.partition(network_faults.APART_S),
             pace_s=PACE_S,
             setting=network_faults.in_namespace,
+        ),
+        Fault(
+            name="owner_killed",
+            what=f"owners of streams killed when they have decided, {owner_faults.DEATHS} times",
+            during=owner_faults.die_deciding(owner_faults.DEATHS),
+            special=owner_faults.mortal(owner_faults.DEATHS),
+            ground=LEDGER,
+            pace_s=PACE_S,
+        ),
+        Fault(
+            name="zombie_owner",
+            what="SIGSTOP of an owner past its session, then past its transaction; SIGCONT",
+            during=worker_faults.make_zombies(
+                (worker_faults.PAST_SESSION_S, worker_faults.PAST_TRANSACTION_S)
+            ),
+            ground=LEDGER,
+            pace_s=PACE_S,
+        ),
+        Fault(
+            name="fork_attempt",
+            what="a former owner writes the next event of a stream, and commits as the member "
+            f"that it was, {owner_faults.FORKS} times",
+            during=owner_faults.fork(owner_faults.FORKS),
+            ground=LEDGER,
+            pace_s=PACE_S,
         ),
     )
 }

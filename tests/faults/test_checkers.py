@@ -158,3 +158,14 @@ def test_commits_that_do_not_chain_are_non_monotonic() -> None:
     assert counts(msgspec.structs.replace(told, steps_back=["t[0]: 1 after 2"])) == {
         "non_monotonic": 1
     }
+
+
+def test_streams_are_judged_only_where_there_are_any() -> None:
+    """A column of zeros for streams that nobody has would prove nothing."""
+    told = msgspec.structs.replace(history(3), forks=["two writers"], differing_states=["other"])
+    found = check(told, streams=True)
+    assert (found["forked"].findings, found["state_differs"].findings) == (
+        ("two writers",),
+        ("other",),
+    )
+    assert not {"forked", "state_differs"} & check(told).keys()

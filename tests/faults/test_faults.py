@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.faults import network_faults, worker_faults
+from tests.faults import network_faults, owner_faults, worker_faults
 from tests.faults.broker_faults import controller, killed, paused
 from tests.faults.cluster import Cluster
 from tests.faults.record_kinds import FORGOTTEN, TWICE
@@ -29,6 +29,8 @@ KILLED_S: Final = 2.0
 PAUSED_S: Final = 5.0
 """Another node controls by then; what this one leads and coordinates stays with it (9 s)."""
 STORM_S: Final = 8.0
+DEATHS: Final = 2
+FORKS: Final = 2
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -64,6 +66,11 @@ BESIDE_BROKERS: Final = (
     shortened("rebalance_storm", worker_faults.storms(STORM_S)),
     shortened("end_txn_held", network_faults.hold_end_txns(1)),
     shortened("partition_by_proxy", network_faults.partition(2.0)),
+    msgspec.structs.replace(
+        shortened("owner_killed", owner_faults.die_deciding(DEATHS)),
+        special=owner_faults.mortal(DEATHS),
+    ),
+    shortened("fork_attempt", owner_faults.fork(FORKS)),
 )
 OF_BROKERS: Final = tuple(
     Fault(
@@ -92,19 +99,21 @@ def side_by_side(cluster: Cluster) -> dict[str, Row]:
 
     async def all_of_them() -> list[Row]:
         rows: list[Row] = []
-        for wave in (faults[:WAVE], faults[WAVE:]):
+        for first in range(0, len(faults), WAVE):
+            wave = faults[first : first + WAVE]
             rows += await asyncio.gather(*(run(fault, cluster) for fault in wave))
         return rows
 
     return {row.name: row for row in asyncio.run(all_of_them())}
 
 
-def check_whole(row: Row) -> None:
+def check_whole(row: Row, fault: Fault) -> None:
     assert row.status == "passed", row
     assert not any(verdict.count for verdict in row.verdicts.values()), row
     assert row.records >= RECORDS // 2, row
-    assert row.outcomes == {"handled": 2 * row.records}, row
-    assert row.handler_starts >= 2 * row.records
+    hops = fault.ground.hops
+    assert row.outcomes == {"handled": hops * row.records}, row
+    assert row.handler_starts >= hops * row.records
 
 
 @pytest.mark.parametrize("name", [fault.name for fault in BESIDE_BROKERS])
@@ -112,7 +121,7 @@ def test_a_fault_beside_the_brokers_leaves_the_log_whole(
     name: str, side_by_side: dict[str, Row]
 ) -> None:
     """Nothing lost, duplicated, reordered, torn or stuck; the group's own audit agrees."""
-    check_whole(side_by_side[name])
+    check_whole(side_by_side[name], FAULTS[name])
 
 
 @pytest.mark.parametrize("fault", OF_BROKERS, ids=lambda fault: fault.name)
@@ -120,7 +129,7 @@ async def test_a_node_of_every_role_lost_leaves_the_log_whole(
     fault: Fault, cluster: Cluster
 ) -> None:
     """Whatever it had under way is committed or aborted, never half of it."""
-    check_whole(await run(fault, cluster))
+    check_whole(await run(fault, cluster), fault)
 
 
 def test_what_is_planted_in_a_run_is_found(side_by_side: dict[str, Row]) -> None:

@@ -8,6 +8,7 @@ from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.topics import TASKS, Namespace
 from tests.faults.load import Load, publish
+from tests.faults.pipeline import PIPELINE
 from tests.faults.stage import CODEC
 
 RECORDS = 2_000
@@ -26,7 +27,9 @@ def test_a_load_waits_for_those_who_cannot_keep_up(kafka: str, namespace: str) -
         return looks[-1] - looks[0] > 2 * PACE_S
 
     began = time.monotonic()
-    sent = publish(*(kafka, space, CODEC, Load(RECORDS)), pace_s=PACE_S, is_kept_up=is_kept_up)
+    sent = publish(
+        *(kafka, space, CODEC, PIPELINE, Load(RECORDS)), pace_s=PACE_S, is_kept_up=is_kept_up
+    )
     assert sent.records == RECORDS
     assert time.monotonic() - began > 2 * PACE_S
 
@@ -37,7 +40,7 @@ def test_a_load_keeps_its_pace_and_goes_on_while_it_is_told_to(kafka: str, names
     TopicAdmin(kafka).provision(space)
     began = time.monotonic()
     sent = publish(
-        *(kafka, space, CODEC, Load(RECORDS)),
+        *(kafka, space, CODEC, PIPELINE, Load(RECORDS)),
         pace_s=PACE_S,
         goes_on=lambda: time.monotonic() - began < LAST_S,
     )

@@ -7,8 +7,10 @@ no broken connection hides.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -35,6 +37,7 @@ class Progress:
         }
         self._consumer = self._connect()
         self._unanswered = 0
+        self._asking = threading.Lock()
         self._parts = [TopicPartition(topic, index) for index in range(partitions)]
         self.committed: dict[Partition, int] = {}
         self.ends: dict[Partition, int] = {}
@@ -72,6 +75,26 @@ class Progress:
 
     def ask(self) -> bool:
         """Ask once, ends last, so that `left` is never too small; False if there was no answer."""
+        with self._asking:
+            return self._ask()
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Ask again and again while the block runs, so that `left` is as it is now."""
+
+        async def ask() -> None:
+            while True:
+                await asyncio.to_thread(self.ask)
+                await asyncio.sleep(POLL_S)
+
+        task = asyncio.create_task(ask())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    def _ask(self) -> bool:
         try:
             committed = self._consumer.committed(self._parts, timeout=ASK_S)
             ends = {}
