@@ -221,7 +221,9 @@ def _show_first(first: Divergence, found: WhatIf) -> None:
 
 
 def _table(title: str, differences: Sequence[Difference], found: WhatIf) -> Table:
-    table = Table(title, found.this.label, found.other.label, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in (title, found.this.label, found.other.label):
+        table.add_column(plain(name), overflow="fold")
     for one in differences[:SHOWN_MAX]:
         table.add_row(*map(plain, (one.path or "(all)", one.before, one.after)))
     return table
