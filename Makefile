@@ -47,7 +47,8 @@ simulate: $(READY) ## Run seeds of the simulation, new ones each time (ARGS="--s
 lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --extra embedded --extra rocksdb --group dev \
+	  --no-emit-index-url --no-header --no-annotate --extra embedded --extra postgres \
+	  --extra rocksdb --group dev \
 	  pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate \
