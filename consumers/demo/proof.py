@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from consumers.audit import GroupAudit, audit, broker_marks
 from consumers.demo.fleet import app
+from consumers.differences import differences as states_differ
+from consumers.projections import Projection
+from consumers.proving import Elsewhere, ProjectionSubject, Proof, Prover, Site
+from consumers.state_store import LiveState
 from streams.envelope import Envelope, Kind
 from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
-from streams.schemas import Codec
+from streams.schemas import Catalogue, Codec
 from streams.topics import Namespace
 
 DIFFERENCES_SHOWN_MAX: Final = 10
@@ -55,20 +60,38 @@ def tiling_faults(audited: GroupAudit) -> list[str]:
 
 def differences(oracle: Mapping[str, Any], view: Mapping[str, Any]) -> list[str]:
     """The first places where two JSON documents differ, by path."""
-    found = _differences("", oracle, view)
+    found = [
+        f"{one.path}: the oracle says {one.before!r}, replay {one.after!r}"
+        for one in states_differ(oracle, view)
+    ]
     shown = found[:DIFFERENCES_SHOWN_MAX]
     if len(found) > len(shown):
         shown.append(f"and {len(found) - len(shown)} more")
     return shown
 
 
-def _differences(path: str, oracle: Any, found: Any) -> list[str]:
-    if isinstance(oracle, Mapping) and isinstance(found, Mapping):
+def open_codec() -> Codec:
+    """The codec of every process of the demo."""
+    return Codec(Catalogue.load())
+
+
+def prove_live(
+    reader: KafkaLogReader,
+    codec: Codec,
+    namespace: Namespace,
+    lives: Mapping[type[Projection[Any]], LiveState[Any]],
+    seed: int,
+    on_progress: Callable[[str, int, int], None],
+) -> list[Proof]:
+    """What `agentlog prove` proves of each live projection; progress by its name."""
+    site = Site(partial(KafkaLogReader, reader.bootstrap_servers), open_codec)
+    with Elsewhere(site, seed) as elsewhere:
+        prover = Prover(reader, codec, namespace, elsewhere, seed)
         return [
-            difference
-            for key in sorted({*oracle, *found})
-            for difference in _differences(
-                f"{path}.{key}".lstrip("."), oracle.get(key), found.get(key)
+            prover.projection(
+                ProjectionSubject(kind),
+                live=live,
+                on_progress=partial(on_progress, kind().name),
             )
+            for kind, live in lives.items()
         ]
-    return [] if oracle == found else [f"{path}: the oracle says {oracle!r}, replay {found!r}"]

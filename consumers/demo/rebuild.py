@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from consumers.audit import GroupAudit
 from consumers.demo import proof
 from consumers.projections import AgentState, Metrics, Projection
+from consumers.proving import Proof
 from consumers.references import load_reference
 from consumers.replay import Replayed, replay
-from streams.cuts import Cut
+from consumers.state_store import LiveState
 from streams.kafka.groups import GroupAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Codec
 from streams.topics import Namespace
 
-LIVE: Final[tuple[Projection[Any], ...]] = (AgentState(), Metrics())
+LIVE: Final[tuple[type[Projection[Any]], ...]] = (AgentState, Metrics)
 """What independent groups keep live and replay rebuilds."""
 HISTORY_FOLD: Final = "examples.change_history:projection"
 
@@ -30,8 +31,8 @@ HISTORY_FOLD: Final = "examples.change_history:projection"
 class Rebuilt:
     """What came out of the log."""
 
-    state: Replayed[Any]
-    metrics: Replayed[Any]
+    state: Proof
+    metrics: Proof
     history: Replayed[Any]
     oracle_differences: list[str]
     """Where the history's projection is not its oracle, by path; empty if it is."""
@@ -45,7 +46,13 @@ class Rebuilt:
     @property
     def per_s(self) -> float:
         """Records per second of the three replays."""
-        return self.records / (self.state.seconds + self.metrics.seconds + self.history.seconds)
+        replays = (self.state.replayed, self.metrics.replayed, self.history)
+        return self.records / sum(one.seconds for one in replays if one is not None)
+
+    @property
+    def faults(self) -> list[str]:
+        """What the proofs of state and metrics found, in words."""
+        return [str(fault) for proof in (self.state, self.metrics) for fault in proof.faults]
 
 
 class Rebuild:
@@ -65,11 +72,25 @@ class Rebuild:
         self._codec = codec
         self._progress = progress
 
-    def run(self, cuts: Sequence[Cut], oracle: Path) -> Rebuilt:
+    def run(self, lives: Sequence[LiveState[Any]], oracle: Path, seed: int) -> Rebuilt:
         """State and metrics at the live ones' cuts, the history as it is, the fleet's books."""
-        state, metrics = (self._replayed(fold, cut) for fold, cut in zip(LIVE, cuts, strict=True))
+        bars: dict[str, TaskID] = {}
+
+        def proving(name: str, done: int, total: int) -> None:
+            if name not in bars:
+                bars[name] = self._progress.add_task(f"proving {name}", total=total)
+            self._progress.update(bars[name], completed=done, total=total)
+
+        state, metrics = proof.prove_live(
+            self._reader,
+            self._codec,
+            self._namespace,
+            dict(zip(LIVE, lives, strict=True)),
+            seed,
+            proving,
+        )
         history_fold: Projection[Any] = load_reference(HISTORY_FOLD)
-        history = self._replayed(history_fold, None)
+        history = self._replayed(history_fold)
         differences = proof.differences(
             msgspec.json.decode(oracle.read_bytes()), dict(history_fold.view(history.state))
         )
@@ -78,13 +99,12 @@ class Rebuild:
         self._progress.update(bar, completed=1)
         return Rebuilt(state, metrics, history, differences, audited)
 
-    def _replayed(self, projection: Projection[Any], cut: Cut | None) -> Replayed[Any]:
+    def _replayed(self, projection: Projection[Any]) -> Replayed[Any]:
         bar = self._progress.add_task(f"replaying {projection.name}", total=None)
         return replay(
             projection,
             reader=self._reader,
             namespace=self._namespace,
             codec=self._codec,
-            cut=cut,
             on_progress=lambda done, total: self._progress.update(bar, completed=done, total=total),
         )

@@ -37,7 +37,6 @@ from consumers.projections import Metrics, Projection
 from consumers.state_store import LiveState, SqlStateStore, live_snapshot
 from streams.brokers import open_broker
 from streams.cuts import Cut
-from streams.digest import digest
 from streams.errors import AgentlogError, ConfigurationError
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.groups import GroupAdmin
@@ -155,7 +154,7 @@ class _Director:
             work = self._fleet(reader)
             self.stage.stop(workers)
             cut = reader.ends(self.namespace.topics(Metrics().topics))
-            lives = [self._caught_up(fold, cut) for fold in LIVE]
+            lives = [self._caught_up(fold(), cut) for fold in LIVE]
             self.stage.stop(*projections)
             return self._report(imported, work, lives, reader)
 
@@ -250,7 +249,7 @@ class _Director:
     ) -> Report:
         groups = GroupAdmin(self.servers, self.namespace)
         rebuild = Rebuild(reader, groups, self.namespace, self.codec, self.progress)
-        rebuilt = rebuild.run([live.cut for live in lives], self.plan.oracle)
+        rebuilt = rebuild.run(lives, self.plan.oracle, self.plan.seed)
         audited = rebuilt.audited
         untiled = proof.tiling_faults(audited)
         live = lives[1].state["sent"] - imported.published
@@ -264,7 +263,7 @@ class _Director:
             first_envelope_s=round(imported.first_envelope_at - self.began, 3),
             publish_per_s=round(imported.published / imported.seconds, 1),
             throughput_per_s=round(work.expected / work.seconds, 1),
-            delivery_ms=delivery_ms(rebuilt.metrics.state["delivery_buckets"]),
+            delivery_ms=delivery_ms(lives[1].state["delivery_buckets"]),
             work=shares(runs, work),
             killed_pid=work.killed,
             recovered_s=recovered_s(runs, work),
@@ -275,10 +274,11 @@ class _Director:
             untiled=len(untiled),
             redelivered=ledger.redelivered(runs),
             faults=[*untiled, *(f"{one.record}: {one.detail}" for one in audited.findings)],
-            state_digest_live=digest(lives[0].state),
+            state_digest_live=rebuilt.state.live_digest or "",
             state_digest_replayed=rebuilt.state.digest,
-            metrics_digest_live=digest(lives[1].state),
+            metrics_digest_live=rebuilt.metrics.live_digest or "",
             metrics_digest_replayed=rebuilt.metrics.digest,
+            fold_faults=rebuilt.faults,
             oracle_equal=not rebuilt.oracle_differences,
             oracle_differences=rebuilt.oracle_differences,
             rebuilt=rebuilt.records,
