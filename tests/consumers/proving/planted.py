@@ -123,7 +123,7 @@ class FloatSum(Steady):
         return {**super().initial(), "cost": 0.0}
 
     def apply(self, state: State, record: Record, envelope: Envelope) -> State:
-        state["cost"] += (0.1, 0.7, 1e-9, 1e9, 0.3)[record.partition]
+        state["cost"] += (0.1, 0.7, 1e-9, 1e9, 0.3)[record.partition % 5]
         return super().apply(state, record, envelope)
 
     def merge(self, a: State, b: State) -> State:
@@ -230,3 +230,4 @@ steady = Steady()
 set_order = SetOrder()
 steady_app = AggregateApp("state", *steady_entries(), dedup_window=1_000)
 clocked_app = AggregateApp("state", *clocked_entries(), dedup_window=1_000)
+float_sum = FloatSum()
