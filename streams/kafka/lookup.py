@@ -2,7 +2,8 @@
 
 The bulk reader fetches ahead as far as it may, which is what a fold wants; here nothing behind the
 record is wanted. One consumer is kept warm, fetches little, and reads all partitions at once: what
-is asked of one partition is taken in order, by reading on where the next is near, else by a seek.
+is asked of one partition is taken in order, by reading on where the next is near, else by a seek
+(measured: a record 1 ms, 20 from anywhere 12 ms, 20 far apart on one partition 18 ms).
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ _CONSUMER: Final[Mapping[str, Any]] = {
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 5,
     "fetch.message.max.bytes": 16_384,  # a batch comes whole all the same
-    "queued.min.messages": 1,
-    "fetch.queue.backoff.ms": 1,
+    # All partitions share the queue: at a low mark one of them would keep the others from being
+    # fetched (measured: 20 records anywhere took 1,000 ms, and take 12).
+    "queued.min.messages": 100_000,
     "check.crcs": True,
 }
 
@@ -83,7 +85,6 @@ class KafkaLookup:
             consumer = self._warm(source.topic for source in wanted)
             try:
                 found = self._read(consumer, wanted)
-                consumer.unassign()
             except KafkaException as error:
                 self.close()
                 raise BrokerError(f"cannot read from {self.bootstrap_servers}: {error}") from error
@@ -123,14 +124,16 @@ class KafkaLookup:
     def _read(self, consumer: Consumer, wanted: dict[Partition, list[int]]) -> dict[Place, Record]:
         """Takes `wanted` (positions per partition, descending) down to nothing."""
         found: dict[Place, Record] = {}
-        consumer.assign([TopicPartition(*source, at[-1]) for source, at in wanted.items()])
+        consumer.incremental_assign(
+            [TopicPartition(*source, at[-1]) for source, at in wanted.items()]
+        )
         heard_at = time.monotonic()
         while wanted:
             passed: dict[Partition, int] = {}
             for message in _come(consumer):
                 source = Partition(message.topic() or "", message.partition() or 0)
                 positions = wanted.get(source)
-                if positions is None or self._is_passing(message.error(), source, positions):
+                if not positions or self._is_passing(message, source, positions):
                     continue
                 heard_at = time.monotonic()
                 at = message.offset() or 0
@@ -156,23 +159,24 @@ class KafkaLookup:
         positions = wanted[source]
         if not positions:
             del wanted[source]
-            if wanted:  # else all of it ends anyway
-                consumer.pause([TopicPartition(*source)])
+            consumer.incremental_unassign([TopicPartition(*source)])
         elif positions[-1] > at + NEAR_POSITIONS:
             consumer.seek(TopicPartition(*source, positions[-1]))
 
-    def _is_passing(
-        self, error: KafkaError | None, source: Partition, positions: list[int]
-    ) -> bool:
-        if error is None or error.code() == _END:
-            return False
-        if error.code() in _PASSING:
-            return True
-        if error.code() in _GONE:
+    def _is_passing(self, message: Message, source: Partition, positions: list[int]) -> bool:
+        """Whether it is an error that ends by itself. Raises for one that does not."""
+        error = message.error()
+        if error is None or error.code() in _PASSING:
+            return error is not None
+        wanted = positions[-1]
+        beyond_end = error.code() == _END and (message.offset() or 0) <= wanted
+        if beyond_end or error.code() in _GONE:
             raise LogError(
-                f"{source} no longer has, or never had, position {positions[-1]}: {error.str()}"
+                f"{source} no longer has, or never had, position {wanted}: {error.str()}"
             )
-        raise BrokerError(f"cannot read {source} at {positions[-1]}: {error.str()}")
+        if error.code() != _END:
+            raise BrokerError(f"cannot read {source} at {wanted}: {error.str()}")
+        return False
 
 
 def _come(consumer: Consumer) -> list[Message]:

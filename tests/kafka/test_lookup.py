@@ -56,6 +56,7 @@ def test_what_no_committed_record_is_at_is_left_out(bench: Bench) -> None:
     for commit in (True, False):
         producer.begin_transaction()
         producer.produce(topic, b"in a transaction", b"k", partition=0)
+        producer.flush()  # else there is nothing to abort
         (producer.commit_transaction if commit else producer.abort_transaction)(30)
     wanted = [place(bench, 0, MANY + n) for n in range(4)]  # record, marker, aborted, marker
     with KafkaLookup(bench.servers) as lookup:
@@ -72,6 +73,7 @@ def test_positions_that_are_gone_or_never_were_are_errors(bench: Bench) -> None:
     with KafkaLookup(bench.servers) as lookup:
         with pytest.raises(LogError, match=r"tasks\[0\] no longer has, or never had, position 3"):
             lookup.at([place(bench, 0, 3)])
-        with pytest.raises(LogError, match=r"tasks\[1\] no longer has, or never had, position"):
-            lookup.at([place(bench, 1, MANY + 10)])
+        for beyond in (MANY, MANY + 10):
+            with pytest.raises(LogError, match=rf"tasks\[1\] no .* never had, position {beyond}"):
+                lookup.at([place(bench, 1, beyond)])
         assert list(lookup.at([place(bench, 0, 10)])) == [place(bench, 0, 10)]
