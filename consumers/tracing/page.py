@@ -7,7 +7,7 @@ Everything that comes from the log is escaped, and isolated where it could turn 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from consumers.tracing.finding import Trace
 from consumers.tracing.tree import Ending, Message, Node, Note
 from streams.headers import rfc3339
 
-DEPTH_SHOWN_MAX: Final = 12
+DEPTH_SHOWN_MAX: Final = 16
 """Levels that are indented; what is deeper stands below each other, and says how deep it is."""
 PAYLOAD_CHARS_MAX: Final = 20_000
 """Characters of a payload that are shown."""
@@ -29,10 +29,11 @@ PAYLOAD_CHARS_MAX: Final = 20_000
 _SIGNS: Final = {
     "handled": "✓",
     "dead_lettered": "✕",
-    "expired": "⌛\N{VARIATION SELECTOR-15}",
+    "expired": "○",
     "skipped": "–",
     "unknown": "?",
 }
+_ORDER: Final = ("dead_lettered", "expired", "handled", "unknown", "skipped")
 _NOTES: Final[dict[Note, str]] = {
     "missing": "not on the log",
     "outside": "of another correlation",
@@ -163,16 +164,23 @@ def _ends(message: Message | None) -> str:
         return '<span class="ends"></span>'
     if not message.endings:
         return '<span class="ends"><span class="none">no group yet</span></span>'
-    order = ["dead_lettered", "expired", "handled", "unknown", "skipped"]
-    endings = sorted(message.endings, key=lambda one: order.index(one.outcome))
-    shown = [
-        f'<span class="{one.outcome}" title="{_text(words.outcome(one), 300)}">'
-        f"{_SIGNS[one.outcome]} <bdi>{_text(one.group, 30)}</bdi></span>"
-        for one in endings[:_SHOWN_ENDINGS_MAX]
-    ]
-    if len(endings) > _SHOWN_ENDINGS_MAX:
-        shown.append(f'<span class="none">+{len(endings) - _SHOWN_ENDINGS_MAX}</span>')
+    alike: dict[tuple[str, str], list[Ending]] = {}
+    for one in sorted(message.endings, key=lambda one: _ORDER.index(one.outcome)):
+        alike.setdefault((one.outcome, one.group), []).append(one)
+    shown = [_end(*key, endings) for key, endings in alike.items()]
+    if len(shown) > _SHOWN_ENDINGS_MAX:
+        shown[_SHOWN_ENDINGS_MAX:] = [
+            f'<span class="none">+{len(shown) - _SHOWN_ENDINGS_MAX}</span>'
+        ]
     return f'<span class="ends">{"".join(shown)}</span>'
+
+
+def _end(name: str, group: str, endings: Sequence[Ending]) -> str:
+    """How one group finished, with as many of the message's records as ended so."""
+    why = _text("; ".join(dict.fromkeys(words.outcome(one) for one in endings)), 300)
+    times = f" ×{len(endings)}" if len(endings) > 1 else ""
+    who = _text(group, 30)
+    return f'<span class="{name}" title="{why}">{_SIGNS[name]} <bdi>{who}</bdi>{times}</span>'
 
 
 def _time(message: Message | None, axis: _Axis) -> str:
