@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from consumers.cli.demo_story import story_document, story_view
 from consumers.cli.output import emit, stderr, stdout
 from consumers.demo.report import show
 from consumers.demo.run import HISTORY, Plan, run
@@ -48,9 +49,10 @@ def demo(
     with Progress(*columns, console=stderr) as progress:
         report = run(plan, read_settings(), progress)
     if json_:
-        emit({**msgspec.structs.asdict(report), "ok": report.ok})
+        story = None if report.story is None else story_document(report.story)
+        emit({**msgspec.structs.asdict(report), "story": story, "ok": report.ok})
     else:
-        show(report, stdout)
+        show(report, stdout, None if report.story is None else story_view(report.story))
         if keep:
             stdout.print(f"look around: AGENTLOG_NAMESPACE={report.namespace} agentlog tail")
     if not report.ok:

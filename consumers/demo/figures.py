@@ -6,11 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from consumers.demo.ledger import Run
-from consumers.demo.report import Share
 from consumers.journal.histogram import quantile
 
 _FRACTIONS: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one worker process did."""
+
+    pid: int
+    before_kill: int
+    after_kill: int
+    killed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import msgspec
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from consumers.demo.figures import Share
+from consumers.demo.travel import Story
+
 DIGEST_SHOWN = len("sha256:") + 16
-
-
-class Share(msgspec.Struct, frozen=True):
-    """What one worker process did."""
-
-    pid: int
-    before_kill: int
-    after_kill: int
-    killed: bool
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +58,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     oracle_differences: list[str]
     rebuilt: int
     rebuild_per_s: float
+    story: Story | None
+    """What became of a record that the killed worker had, and its agent then and now."""
     total_s: float
 
     @property
@@ -87,11 +83,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return all(self.proofs.values())
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the report for a person."""
+def show(report: Report, console: Console, story: RenderableType | None = None) -> None:
+    """Print the report for a person, with its story as it is to be shown."""
     console.print()
     console.print(_numbers(report))
     console.print(_work(report))
+    if story is not None:
+        console.print(story)
+        console.print()
     console.print(_proofs(report))
     for fault in (*report.faults, *report.fold_faults, *report.oracle_differences):
         console.print(f"  [red]✗[/] {fault}")

@@ -5,7 +5,8 @@
 3. Agent pods publish live; the workers share the work; one worker gets SIGKILL in the middle.
 4. When every record has been handled, the workers drain and the projections catch up.
 5. From the log alone: outputs are counted, state and metrics are rebuilt at the live ones' cut,
-   the history's projection is compared with its oracle.
+   the history's projection is compared with its oracle; an agent is shown as it was at the kill,
+   and what became of its record.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from consumers.demo.idle import FleetIdle
 from consumers.demo.rebuild import LIVE, Rebuild
 from consumers.demo.report import Report
 from consumers.demo.stage import Stage
+from consumers.demo.travel import Story, Travel
 from consumers.journal import Outcome
 from consumers.live import is_caught_up
 from consumers.projections import Metrics, Projection
@@ -254,6 +256,7 @@ class _Director:
         untiled = proof.tiling_faults(audited)
         live = lives[1].state["sent"] - imported.published
         runs = list(ledger.read(self.ledger))
+        story = self._story(reader, runs, work)
         return Report(
             namespace=self.namespace.name,
             history=self.plan.history.name,
@@ -283,5 +286,13 @@ class _Director:
             oracle_differences=rebuilt.oracle_differences,
             rebuilt=rebuilt.records,
             rebuild_per_s=round(rebuilt.per_s, 1),
+            story=story,
             total_s=round(time.monotonic() - self.began, 1),
         )
+
+    def _story(self, reader: KafkaLogReader, runs: list[ledger.Run], work: Work) -> Story | None:
+        bar = self.progress.add_task("indexing the log", total=1)
+        travel = Travel(reader, self.namespace, self.codec, self.store_url)
+        found = travel.tell(runs, work)
+        self.progress.update(bar, completed=1)
+        return found

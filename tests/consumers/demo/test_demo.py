@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from consumers.cli.main import app as cli
 from consumers.demo import ledger, proof
-from consumers.demo.figures import Work, recovered_s, shares
+from consumers.demo.figures import Share, Work, recovered_s, shares
 from consumers.demo.ledger import Ledger, Run
-from consumers.demo.report import Report, Share, show
+from consumers.demo.report import Report, show
 from consumers.demo.run import HISTORY
 from streams.errors import ProofFailed
 from streams.record import Record
@@ -59,6 +59,7 @@ REPORT = Report(
     oracle_differences=[],
     rebuilt=60,
     rebuild_per_s=600.0,
+    story=None,
     total_s=9.0,
 )
 
@@ -102,6 +103,10 @@ def test_the_demo_proves_everything_and_leaves_nothing_behind(kafka: str) -> Non
     assert found["published"] == found["imported"] + found["live"] > 5758
     assert found["redelivered"] >= 0
     assert found["rebuild_per_s"] > 0
+    story = found["story"]
+    assert story["then"]["tasks_assigned"] <= story["now"]["tasks_assigned"] > 0
+    records = [one["record"] for node in story["trace"]["nodes"] for one in node["records"]]
+    assert any(record.endswith(f".{story['record']}") for record in records)
     killed = [share for share in found["work"] if share["killed"]]
     assert [share["pid"] for share in killed] == [found["killed_pid"]]
     assert killed[0]["before_kill"] > 0
