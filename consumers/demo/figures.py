@@ -55,14 +55,9 @@ def shares(runs: Sequence[Run], work: Work) -> list[Share]:
 
 
 def recovered_s(runs: Sequence[Run], work: Work) -> float | None:
-    """From the kill to the first run elsewhere on a partition that was the victim's last."""
-    owner = {(run.topic, run.partition): run.pid for run in runs if run.at_ms <= work.killed_ms}
-    theirs = {source for source, pid in owner.items() if pid == work.killed}
-    later = [
-        run.at_ms
-        for run in runs
-        if run.at_ms > work.killed_ms
-        and run.pid != work.killed
-        and (run.topic, run.partition) in theirs
-    ]
-    return round((min(later) - work.killed_ms) / 1000, 3) if later else None
+    """From the kill to the first time that another begins what the victim had begun; None if all
+    that it had begun was committed.
+    """
+    theirs = {run.record for run in runs if run.pid == work.killed}
+    again = [run.at_ms for run in runs if run.at_ms > work.killed_ms and run.record in theirs]
+    return round((min(again) - work.killed_ms) / 1000, 3) if again else None

@@ -36,7 +36,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     work: list[Share]
     killed_pid: int | None
     recovered_s: float | None
-    """From the kill to the next handler run on a partition of the killed worker."""
+    """From the kill to the first time that another began what the killed worker had begun."""
 
     lost: int
     duplicated: int
@@ -127,7 +127,7 @@ def _work(report: Report) -> Table:
         note = Text("SIGKILL", style="red") if share.killed else Text("")
         table.add_row(f"pid {share.pid}", f"{share.before_kill:,}", f"{share.after_kill:,}", note)
     if report.recovered_s is not None:
-        table.caption = f"its partitions went on {report.recovered_s:.1f} s after the kill"
+        table.caption = f"what it had begun was begun again from {report.recovered_s:.1f} s on"
     return table
 
 
