@@ -198,5 +198,8 @@ def fold_to(subject: Subject, reader: LogReader, codec: Codec, source: Partition
 
 
 def _stored_and_read(value: Any) -> Any:
-    digest(value)  # names the path of what cannot be stored
-    return cbor2.loads(cbor2.dumps(value))
+    try:
+        return cbor2.loads(cbor2.dumps(value))
+    except cbor2.CBOREncodeError:
+        digest(value)  # raises too, and names the path
+        raise

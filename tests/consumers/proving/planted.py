@@ -111,6 +111,13 @@ class Fails(Steady):
         raise KeyError("planted")
 
 
+class Objects(Steady):
+    """A state that has no canonical form."""
+
+    def seen(self, record: Record) -> Any:
+        return object()
+
+
 class Endless(Steady):
     def seen(self, record: Record) -> Any:
         threading.Event().wait()

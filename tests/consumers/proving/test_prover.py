@@ -189,6 +189,13 @@ def test_a_fold_that_raises_is_a_fault_that_names_the_record(prover: Prover) -> 
     assert f"{WHERE[0]}@{WHERE[1]}: KeyError: 'planted'" in fault.detail
 
 
+def test_a_state_of_what_has_no_form_is_a_fault_that_names_the_path(prover: Prover) -> None:
+    """An object of the user's own can be neither compared nor stored."""
+    (fault,) = prover.projection(ProjectionSubject(planted.Objects)).faults
+    assert fault.kind == "fold_failed"
+    assert "seen: a object has no canonical form" in fault.detail
+
+
 def test_a_live_state_that_the_log_does_not_come_to_is_named_by_path(
     prover: Prover, tmp_path: Path
 ) -> None:
