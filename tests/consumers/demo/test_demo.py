@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from streams.errors import ProofFailed
 from streams.record import Record
 
 SMALL = ("--workers", "2", "--pods", "1", "--jobs", "50")
-DEADLINE_S = 100
+DEADLINE_S = 240
 
 REPORT = Report(
     namespace="demo-0",
@@ -64,8 +66,10 @@ REPORT = Report(
 )
 
 
-def demo(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def demo(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A demo; ended at the end, if it has not come to its own."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "consumers.cli", "demo", *arguments],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -73,6 +77,12 @@ def demo(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()
 
 
 def left_on(kafka: str) -> set[str]:
@@ -85,8 +95,8 @@ def left_on(kafka: str) -> set[str]:
 def test_the_demo_proves_everything_and_leaves_nothing_behind(kafka: str) -> None:
     """`agentlog demo --json`: one object with every figure, exit code 0, no topics left."""
     before = left_on(kafka)
-    process = demo("--json", *SMALL, AGENTLOG_BOOTSTRAP_SERVERS=kafka)
-    out, err = process.communicate(timeout=DEADLINE_S)
+    with demo("--json", *SMALL, AGENTLOG_BOOTSTRAP_SERVERS=kafka) as process:
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
     found = json.loads(out)
     assert {name: found[name] for name in ("lost", "duplicated", "reordered")} == {
@@ -118,14 +128,14 @@ def test_the_demo_proves_everything_and_leaves_nothing_behind(kafka: str) -> Non
 def test_a_demo_that_is_terminated_ends_what_it_started(kafka: str, tmp_path: Path) -> None:
     """SIGTERM in the middle, as from `timeout` or a CI: no process stays, no topic."""
     before = left_on(kafka)
-    process = demo(*SMALL, AGENTLOG_BOOTSTRAP_SERVERS=kafka, TMPDIR=str(tmp_path))
-    deadline = time.monotonic() + DEADLINE_S
-    while not any(path.stat().st_size for path in tmp_path.glob("agentlog-demo-*/ledger")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=DEADLINE_S)
+    with demo(*SMALL, AGENTLOG_BOOTSTRAP_SERVERS=kafka, TMPDIR=str(tmp_path)) as process:
+        deadline = time.monotonic() + DEADLINE_S
+        while not any(path.stat().st_size for path in tmp_path.glob("agentlog-demo-*/ledger")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.glob("agentlog-demo-*")) == []
     assert left_on(kafka) <= before
