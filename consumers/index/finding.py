@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 
@@ -17,9 +18,9 @@ from streams.record import Partition, Place
 from streams.topics import JOURNAL, Namespace
 
 ASKED_MAX: Final = 200
-"""Keys, or positions, of one statement."""
+"""Keys of one statement."""
 RUNS_MAX: Final = 64
-"""Runs behind a position that are looked through where the nearest is not around it: at least once,
+"""Runs behind a position that are looked through if the next is not around it: at least once,
 positions end more often than once, and runs overlap."""
 
 
@@ -69,81 +70,73 @@ class Index:
 
     def outcomes(self, places: Iterable[Place]) -> dict[Place, list[Ended]]:
         """How the groups that have finished with these records did, by group's name."""
-        numbered = [
-            (self._numbers[place.source.topic], place.source.index, place.position)
-            for place in places
-            if place.source.topic in self._numbers
-        ]
+        by_source: dict[Partition, list[int]] = {}
+        for source, position in sorted(set(places)):
+            if source.topic in self._numbers:
+                by_source.setdefault(source, []).append(position)
         found: dict[Place, list[Ended]] = {}
-        for some in _chunks(sorted(set(numbered))):
-            for row in self._nearest(some):
-                hit = row if row.first <= row.position else self._around(row)
-                if hit is not None:
-                    at = Partition(self._topics[row.topic], row.partition)
-                    found.setdefault(Place(at, row.position), []).append(self._ended(row.name, hit))
-        for ended in found.values():
-            ended.sort(key=lambda one: one.group)
+        for source, positions in by_source.items():
+            for number in self._groups_of(source):
+                for position in positions:
+                    run = self._run_around(source, number, position)
+                    if run is not None:
+                        ended = self._ended(self._group_names[number], run)
+                        found.setdefault(Place(source, position), []).append(ended)
+        for ended_here in found.values():
+            ended_here.sort(key=lambda one: one.group)
         return found
 
-    def _nearest(self, places: Sequence[tuple[int, int, int]]) -> Iterator[Any]:
-        """For each place and group the run that ends next at or behind it, if there is any."""
-        outcomes, groups = self._view.tables["outcomes"], self._view.tables["groups"]
-        wanted = (
-            sa.values(
-                sa.column("topic", sa.Integer),
-                sa.column("partition", sa.Integer),
-                sa.column("position", sa.BigInteger),
-                name="places",
-            )
-            .data(list(places))
-            .cte("wanted")
-            .c
-        )
-        runs = outcomes.alias()
-        next_last = (
-            sa.select(sa.func.min(runs.c.last))
-            .where(
-                runs.c.topic == wanted.topic,
-                runs.c.partition == wanted.partition,
-                runs.c.group_number == groups.c.number,
-                runs.c.last >= wanted.position,
-            )
-            .scalar_subquery()
-        )
-        query = sa.select(
-            wanted.position,
-            groups.c.name,
-            *(column for column in outcomes.columns),
-        ).where(
-            outcomes.c.topic == wanted.topic,
-            outcomes.c.partition == wanted.partition,
-            outcomes.c.group_number == groups.c.number,
-            outcomes.c.last == next_last,
-        )
-        best: dict[tuple[int, int, int, int], Any] = {}
-        for row in self._view.connection.execute(query):
-            at = row.topic, row.partition, row.position, row.group_number
-            seen = best.get(at)
-            if seen is None or _order(row) < _order(seen):
-                best[at] = row
-        yield from best.values()
+    @cached_property
+    def _group_names(self) -> dict[int, str]:
+        groups = self._view.tables["groups"]
+        rows = self._view.connection.execute(sa.select(groups.c.number, groups.c.name))
+        return {row.number: row.name for row in rows}
 
-    def _around(self, near: Any) -> Any | None:
-        """The first of the next runs that has the position in it."""
+    def _groups_of(self, source: Partition) -> Iterator[int]:
+        """Numbers of the groups that have finished anything there: a seek for each."""
+        at = {"topic": self._numbers[source.topic], "partition": source.index}
+        number: int | None = 0
+        while True:
+            number = self._view.connection.execute(
+                self._next_group, {**at, "after": number}
+            ).scalar()
+            if number is None:
+                return
+            yield number
+
+    def _run_around(self, source: Partition, group: int, position: int) -> Any | None:
+        """The first of the next runs of a group that has the position in it: mostly the next."""
+        at = {"topic": self._numbers[source.topic], "partition": source.index}
+        rows = self._view.connection.execute(
+            self._next_runs, {**at, "group_number": group, "position": position}
+        )
+        found = next((row for row in rows if row.first <= position), None)
+        rows.close()
+        return found
+
+    @cached_property
+    def _next_group(self) -> sa.Select[Any]:
+        runs = self._view.tables["outcomes"].c
+        return sa.select(sa.func.min(runs.group_number)).where(
+            runs.topic == sa.bindparam("topic"),
+            runs.partition == sa.bindparam("partition"),
+            runs.group_number > sa.bindparam("after"),
+        )
+
+    @cached_property
+    def _next_runs(self) -> sa.Select[Any]:
         runs = self._view.tables["outcomes"]
-        query = (
+        return (
             sa.select(runs)
             .where(
-                runs.c.topic == near.topic,
-                runs.c.partition == near.partition,
-                runs.c.group_number == near.group_number,
-                runs.c.last >= near.position,
+                runs.c.topic == sa.bindparam("topic"),
+                runs.c.partition == sa.bindparam("partition"),
+                runs.c.group_number == sa.bindparam("group_number"),
+                runs.c.last >= sa.bindparam("position"),
             )
             .order_by(runs.c.last)
             .limit(RUNS_MAX)
         )
-        rows = self._view.connection.execute(query)
-        return next((row for row in rows if row.first <= near.position), None)
 
     def _ended(self, group: str, run: Any) -> Ended:
         journal = Partition(self._namespace.topic(JOURNAL), run.journal_partition)
@@ -155,11 +148,6 @@ class Index:
             waited_ms_max=run.waited_ms_max,
             journal=Place(journal, run.journal_position),
         )
-
-
-def _order(run: Any) -> tuple[bool, int, int]:
-    """Those with the position in them first; of those what was settled first."""
-    return run.first > run.position, run.settled_at_ms, run.journal_position
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
