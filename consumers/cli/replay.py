@@ -49,6 +49,7 @@ def projection(
             f"nothing that passes {named_filters(asked.filters)} changed its state",
             style="yellow",
             markup=False,
+            soft_wrap=True,
         )
     if json_:
         emit(view)

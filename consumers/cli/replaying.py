@@ -54,7 +54,7 @@ def replayed(projection: Projection[Any], asked: Asked) -> tuple[Replayed[Any], 
                 keep_in=kept_home(),
                 fresh=asked.fresh,
                 on_progress=on_progress,
-                on_note=lambda note: stderr.print(note, style="yellow", markup=False),
+                on_note=_note,
             )
     _tell(done)
     return done, view_of(projection, done.state)
@@ -125,6 +125,10 @@ def tell_undecodable(tally: Tally) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _note(note: str) -> None:
+    stderr.print(note, style="yellow", markup=False, soft_wrap=True)
 
 
 def _tell(done: Replayed[Any]) -> None:
