@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import platformdirs
 import typer
 
-from consumers.cli.replay import load_projection
+from consumers.agent_history import AgentHistory
+from consumers.cli.replaying import load_projection
 from consumers.index import LogIndex
 from consumers.projections import Projection
 from consumers.read_models import ReadModel
 from consumers.references import load_reference
 from streams.errors import ConfigurationError
 
-Name = Annotated[str, typer.Argument(metavar="state|metrics|index|MODULE:NAME")]
+Name = Annotated[str, typer.Argument(metavar="state|metrics|index|agents|MODULE:NAME")]
 Store = Annotated[
     str | None,
     typer.Option(
@@ -26,11 +28,14 @@ Store = Annotated[
     ),
 ]
 
-_BUILT_IN: Final = {LogIndex.name: LogIndex}
+_BUILT_IN: Final[Mapping[str, Callable[[], ReadModel]]] = {
+    LogIndex.name: LogIndex,
+    AgentHistory.name: AgentHistory,
+}
 
 
 def load_kept(name: str) -> Projection[Any] | ReadModel:
-    """`state`, `metrics`, `index`, or the projection or read model that MODULE:NAME refers to."""
+    """`state`, `metrics`, `index`, `agents`, or what MODULE:NAME refers to."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]()
     if ":" in name:

@@ -12,10 +12,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from consumers.cli.asked import AsJson
 from consumers.cli.kept import Name, Store, load_kept, load_read_model, store_url
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.progress import following
-from consumers.cli.replay import AsJson
 from consumers.cli.session import connect
 from consumers.cli.views import metrics_table, plain_table, state_table
 from consumers.databases import Database

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from consumers.cli.asked import AsJson, Asked, At, asking, named_filters
+from consumers.cli.asked import AsJson, Asked, asking, named_filters
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.replaying import facts, load_projection, replayed, require_found
 from consumers.cli.state import state
 from consumers.cli.views import metrics_table, plain_table
 from consumers.projections import Metrics
 from streams.digest import digest
-
-__all__ = ["AsJson", "At", "app", "load_projection"]
 
 app = typer.Typer(help="Rebuild a state from the log alone.", no_args_is_help=True)
 app.command(name="state")(state)

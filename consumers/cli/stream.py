@@ -16,9 +16,9 @@ from consumers.aggregates.history import StreamAt, stream_at
 from consumers.aggregates.rebuilding import short_digest
 from consumers.aggregates.shared_state import shared_state
 from consumers.aggregates.task_life import task_life
+from consumers.cli.asked import AsJson, At
 from consumers.cli.cut import read_named
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.replay import AsJson, At
 from consumers.cli.session import connect
 from consumers.references import load_reference
 from streams.errors import ConfigurationError

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from consumers.cli.asked import AsJson
+from consumers.cli.catching_up import WAIT_S, Wait, bring_up_to_date
 from consumers.cli.kept import Store, store_url
 from consumers.cli.output import emit, stderr, stdout
-from consumers.cli.progress import following
-from consumers.cli.replay import AsJson
 from consumers.cli.session import connect
 from consumers.cli.trace_views import trace_tree
 from consumers.databases import Database
 from consumers.index import LogIndex
-from consumers.read_models import Generations, RowKeeper, catch_up
+from consumers.read_models import Generations
 from consumers.tracing import Trace, Tracer
 from consumers.tracing.document import trace_document
 from consumers.tracing.page import trace_page
 from streams.errors import ConfigurationError, LogError
 from streams.kafka.lookup import KafkaLookup
 from streams.kafka.reader import KafkaLogReader
-from streams.session import Session
-
-WAIT_S: Final = 60.0
-"""Seconds that a trace takes at most to bring the index up to date, unless told otherwise."""
 
 
 def trace(
@@ -35,10 +30,7 @@ def trace(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write one page of HTML, too.")
     ] = None,
-    wait: Annotated[
-        float,
-        typer.Option("--wait", min=0, help="Seconds for the index to catch up with the log."),
-    ] = WAIT_S,
+    wait: Wait = WAIT_S,
     store: Store = None,
     json_: AsJson = False,
 ) -> None:
@@ -55,7 +47,7 @@ def trace(
         KafkaLookup(session.bootstrap_servers) as lookup,
     ):
         generations = Generations(database, model, session.namespace.name)
-        behind = _bring_up_to_date(session, reader, generations, wait)
+        behind = bring_up_to_date(session, reader, generations, wait)
         tracer = Tracer(generations, lookup, session.codec, session.namespace)
         found = tracer.trace(asked)
     _require_found(found, behind)
@@ -67,34 +59,6 @@ def trace(
         stdout.print(trace_tree(found))
         if found.is_cut_short:
             stderr.print("there are more records than one trace may have", style="yellow")
-
-
-def _bring_up_to_date(
-    session: Session, reader: KafkaLogReader, generations: Generations, wait_s: float
-) -> int:
-    """How many positions of the log the index still lacks, after `wait_s` seconds at most."""
-    cut = reader.ends(session.namespace.topics(generations.model.topics))
-    keeper = RowKeeper(generations, session.codec)
-    with following("index") as on_progress:
-        if catch_up(
-            keeper,
-            reader,
-            cut,
-            deadline=time.monotonic() + wait_s,
-            on_progress=on_progress,
-        ):
-            return 0
-    stored = keeper.positions(cut)
-    behind = sum(max(0, end - stored.get(source, 0)) for source, end in cut)
-    if not behind:
-        return 0
-    stderr.print(
-        f"the index is {behind:,} positions behind the log: what they hold is not shown; "
-        "`agentlog projections run index` brings it up to date, or a longer --wait",
-        style="yellow",
-        soft_wrap=True,
-    )
-    return behind
 
 
 def _require_found(found: Trace, behind: int) -> None:

@@ -78,6 +78,8 @@ async def _run(names: Sequence[str], records: int, keep: Path | None) -> list[Ro
                 if in_vain:
                     row.notes["once in vain"], in_vain = in_vain, ""
                 _say(f"{report.line(row)} ({time.monotonic() - began:.0f} s in all)")
+                for finding in report.findings(row):
+                    _say(finding)
                 rows.append(row)
     return rows
 

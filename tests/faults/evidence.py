@@ -54,6 +54,8 @@ class Reading:
         self, sent: frozenset[str], never_committed: frozenset[str], steps_back: list[str]
     ) -> Evidence:
         """All of it, as of now."""
+        # What a worker left open holds back the ends that readers see, until it times out.
+        self._reader.await_settled(self._namespace.topics())
         appended_ms: dict[Partition, list[tuple[int, int]]] = defaultdict(list)
         seen = []
         for record in self._records(self._ground.source):

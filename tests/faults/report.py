@@ -39,13 +39,23 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         table.add_row(*_cells(row), style="" if row.clean else "bold red")
     console.print(table)
     for row in rows:
-        for name, verdict in row.verdicts.items():
-            for finding in verdict.findings:
-                console.print(f"{row.name}: {name}: {finding}", soft_wrap=True, highlight=False)
-        for failure in row.failures:
-            console.print(f"{row.name}: failed: {failure}", soft_wrap=True, highlight=False)
+        for finding in findings(row):
+            console.print(finding, soft_wrap=True, highlight=False)
         for name, note in row.notes.items():
             console.print(f"{row.name}: {name}: {note}", soft_wrap=True, highlight=False)
+
+
+def findings(row: Row) -> list[str]:
+    """What was found in a row, in words; nothing if it is clean."""
+    found = [
+        f"{row.name}: {name}: {finding}"
+        for name, verdict in row.verdicts.items()
+        for finding in verdict.findings
+    ]
+    found += [f"{row.name}: failed: {failure}" for failure in row.failures]
+    if row.audit_clean is False:
+        found.append(f"{row.name}: the audit: {row.audit}")
+    return found
 
 
 def line(row: Row) -> str:
