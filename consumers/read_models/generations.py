@@ -17,51 +17,24 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql.elements import quoted_name
 
 from consumers.databases import Database
 from consumers.following import Move
 from consumers.read_models.model import ReadModel, Tables
+from consumers.read_models.stored import (
+    BUILDING,
+    GENERATIONS,
+    KEPT,
+    LIVE,
+    POSITIONS,
+    RETIRED,
+    copies_of,
+)
 from streams.cuts import Cut
 from streams.errors import ConfigurationError, LogError
 from streams.record import Partition
 
-BUILDING: Final = "building"
-LIVE: Final = "live"
-RETIRED: Final = "retired"
-
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_METADATA: Final = sa.MetaData()
-_GENERATIONS: Final = sa.Table(
-    "read_model_generations",
-    _METADATA,
-    sa.Column("generation", sa.Integer, primary_key=True),
-    sa.Column("namespace", sa.String(63), nullable=False),
-    sa.Column("model", sa.String(40), nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("status", sa.String(10), nullable=False),
-    sqlite_autoincrement=True,  # a number never means another generation
-)
-_KEPT: Final = _GENERATIONS.c.status != RETIRED
-sa.Index(
-    "read_model_generations_one",
-    _GENERATIONS.c.namespace,
-    _GENERATIONS.c.model,
-    _GENERATIONS.c.status,
-    unique=True,
-    sqlite_where=_KEPT,
-    postgresql_where=_KEPT,
-)
-_POSITIONS: Final = sa.Table(
-    "read_model_positions",
-    _METADATA,
-    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("topic", sa.String(249), primary_key=True),
-    sa.Column("partition", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("topic_id", sa.String(64), nullable=False),
-    sa.Column("cluster_id", sa.String(64), nullable=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-)
 
 
 class Generation(NamedTuple):
@@ -87,7 +60,7 @@ class Generations:
         self.model = model
         self._namespace = namespace
         self._tables: dict[int, Tables] = {}
-        database.provide(_GENERATIONS, _POSITIONS)
+        database.provide(GENERATIONS, POSITIONS)
 
     def live(self, connection: sa.Connection) -> Generation:
         """What is read now.
@@ -144,8 +117,8 @@ class Generations:
                     return False
                 self._retire(connection, LIVE)
             done = connection.execute(
-                sa.update(_GENERATIONS)
-                .where(_GENERATIONS.c.generation == building.number, *self._are(BUILDING))
+                sa.update(GENERATIONS)
+                .where(GENERATIONS.c.generation == building.number, *self._are(BUILDING))
                 .values(status=LIVE)
             )
             if done.rowcount != 1:
@@ -163,15 +136,13 @@ class Generations:
     def drop_retired(self) -> int:
         """Drop the tables that nobody reads any more; returns how many generations that were."""
         with self.database.reading() as connection:
-            query = sa.select(_GENERATIONS.c.generation).where(*self._are(RETIRED))
+            query = sa.select(GENERATIONS.c.generation).where(*self._are(RETIRED))
             retired = list(connection.execute(query).scalars())
         for number in retired:
             with self.database.writing() as connection:
                 for table in self.tables(number).values():
                     table.drop(connection, checkfirst=True)
-                connection.execute(
-                    sa.delete(_GENERATIONS).where(_GENERATIONS.c.generation == number)
-                )
+                connection.execute(sa.delete(GENERATIONS).where(GENERATIONS.c.generation == number))
             self._tables.pop(number, None)
         return len(retired)
 
@@ -179,13 +150,13 @@ class Generations:
         """A generation's tables, by the model's names."""
         found = self._tables.get(number)
         if found is None:
-            found = self._tables[number] = _copies(self.model, number)
+            found = self._tables[number] = copies_of(self.model, number)
         return found
 
     def positions(self, connection: sa.Connection, generation: Generation) -> Cut | None:
         """How far a generation is; None before anything is stored."""
         rows = connection.execute(
-            sa.select(_POSITIONS).where(_POSITIONS.c.generation == generation.number)
+            sa.select(POSITIONS).where(POSITIONS.c.generation == generation.number)
         ).all()
         if not rows:
             return None
@@ -203,7 +174,7 @@ class Generations:
         Raises `LogError` if that is not of this log.
         """
         with self.database.reading() as connection:
-            rows = connection.execute(sa.select(_POSITIONS).where(*_at(generation, source))).all()
+            rows = connection.execute(sa.select(POSITIONS).where(*_at(generation, source))).all()
         for row in rows:
             topic_id = log.topic_ids.get(row.topic, row.topic_id)
             if (row.cluster_id, row.topic_id) != (log.cluster_id, topic_id):
@@ -220,14 +191,14 @@ class Generations:
         Raises `IntegrityError` if somebody else has set it first.
         """
         if move.was is None:
-            kept = sa.select(_GENERATIONS.c.generation).where(
-                _GENERATIONS.c.generation == generation.number, _KEPT
+            kept = sa.select(GENERATIONS.c.generation).where(
+                GENERATIONS.c.generation == generation.number, KEPT
             )
             # Held until this commits, so that no swap comes between; SQLite has one writer anyway.
             if connection.execute(kept.with_for_update(read=True)).first() is None:
                 return False
             connection.execute(
-                sa.insert(_POSITIONS).values(
+                sa.insert(POSITIONS).values(
                     generation=generation.number,
                     topic=move.source.topic,
                     partition=move.source.index,
@@ -238,8 +209,8 @@ class Generations:
             )
             return True
         done = connection.execute(
-            sa.update(_POSITIONS)
-            .where(*_at(generation, move.source), _POSITIONS.c.position == move.was)
+            sa.update(POSITIONS)
+            .where(*_at(generation, move.source), POSITIONS.c.position == move.was)
             .values(position=move.position)
         )
         return done.rowcount == 1
@@ -248,14 +219,14 @@ class Generations:
         """A new generation with empty tables, unless somebody else has just begun one."""
         with suppress(IntegrityError), self.database.writing() as connection:
             made = connection.execute(
-                sa.insert(_GENERATIONS)
+                sa.insert(GENERATIONS)
                 .values(
                     namespace=self._namespace,
                     model=self.model.name,
                     version=self.model.version,
                     status=status,
                 )
-                .returning(_GENERATIONS.c.generation)
+                .returning(GENERATIONS.c.generation)
             )
             for table in self.tables(made.scalar_one()).values():
                 table.create(connection)
@@ -266,15 +237,15 @@ class Generations:
         if found is None:
             return
         connection.execute(
-            sa.update(_GENERATIONS)
-            .where(_GENERATIONS.c.generation == found.number)
+            sa.update(GENERATIONS)
+            .where(GENERATIONS.c.generation == found.number)
             .values(status=RETIRED)
         )
-        connection.execute(sa.delete(_POSITIONS).where(_POSITIONS.c.generation == found.number))
+        connection.execute(sa.delete(POSITIONS).where(POSITIONS.c.generation == found.number))
 
     def _is_behind(self, connection: sa.Connection, building: Generation, live: Generation) -> bool:
         # A member that is just writing to the live one is waited for, and finds it retired.
-        held = sa.select(_POSITIONS).where(_POSITIONS.c.generation == live.number)
+        held = sa.select(POSITIONS).where(POSITIONS.c.generation == live.number)
         connection.execute(held.with_for_update()).all()
         there, here = self.positions(connection, live), self.positions(connection, building)
         if there is None:
@@ -286,11 +257,11 @@ class Generations:
         return any(here.ends.get(source, 0) < at for source, at in there)
 
     def _find(self, connection: sa.Connection, status: str) -> Generation | None:
-        row = connection.execute(sa.select(_GENERATIONS).where(*self._are(status))).first()
+        row = connection.execute(sa.select(GENERATIONS).where(*self._are(status))).first()
         return Generation(row.generation, row.version, row.status) if row is not None else None
 
     def _are(self, status: str) -> tuple[sa.ColumnElement[bool], ...]:
-        columns = _GENERATIONS.c
+        columns = GENERATIONS.c
         return (
             columns.namespace == self._namespace,
             columns.model == self.model.name,
@@ -299,19 +270,8 @@ class Generations:
 
 
 def _at(generation: Generation, source: Partition | None) -> tuple[sa.ColumnElement[bool], ...]:
-    columns = _POSITIONS.c
+    columns = POSITIONS.c
     of_generation = columns.generation == generation.number
     if source is None:
         return (of_generation,)
     return of_generation, columns.topic == source.topic, columns.partition == source.index
-
-
-def _copies(model: ReadModel, number: int) -> Tables:
-    """The model's tables under this generation's names."""
-    metadata, copies = sa.MetaData(), {}
-    for table in model.tables.sorted_tables:
-        copy = table.to_metadata(metadata, name=f"{model.name}_{table.name}_g{number}")
-        for index in copy.indexes:
-            index.name = quoted_name(f"{model.name}_{index.name}_g{number}", quote=None)
-        copies[table.name] = copy
-    return copies

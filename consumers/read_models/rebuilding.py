@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from consumers.projections.partition_fold import Tally
+from consumers.read_models.catching_up import OnProgress, catch_up
 from consumers.read_models.generations import Generations
-from consumers.read_models.rows import OnProgress, RowKeeper, catch_up
+from consumers.read_models.rows import RowKeeper
 from streams.cuts import Cut
 from streams.errors import LogError
 from streams.ports import LogReader

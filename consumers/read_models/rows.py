@@ -1,15 +1,14 @@
-"""Rows kept up to date: by a group as the log grows, or at once up to a cut.
+"""Rows kept by a group as the log grows.
 
-Both ways hold records in memory and write what they change, with the positions, in one
-transaction. Both may work on a generation at the same time: whoever finds a position moved writes
-nothing, and goes on from there.
+Records are held in memory; what they change is written, with the positions, in one transaction. Who
+finds a position moved writes nothing, and goes on from there: several may work on a generation at
+the same time, members of the group and others that catch up (`consumers.read_models.catching_up`).
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -20,7 +19,6 @@ from consumers.read_models.generations import Generation, Generations
 from consumers.read_models.model import Entry
 from streams.cuts import Cut
 from streams.errors import AgentlogError, DecodeError
-from streams.ports import LogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
 from streams.topics import Namespace
@@ -28,15 +26,6 @@ from streams.topics import Namespace
 HELD_RECORDS_MAX: Final = 10_000
 HELD_BYTES_MAX: Final = 32 * 1024 * 1024
 """Records, and bytes of their values, whose rows are written together at most."""
-WRITE_S: Final = 0.5
-"""How often a catch-up writes what it holds at the least, in seconds: a lock is held as long."""
-OTHERS_S_MAX: Final = 5.0
-"""How long a catch-up waits for another member that is at the same partition and stands still."""
-
-_OTHERS_POLL_S: Final = 0.05
-
-OnProgress = Callable[[int, int], None]
-"""Called with (positions passed, positions in all)."""
 
 
 class _Held:
@@ -182,81 +171,3 @@ class ReadModelRunner:
     def run(self, stop: threading.Event) -> None:
         """Keep the rows until `stop` is set. Raises as `Follower.run` does."""
         self.follower.run(stop)
-
-
-def catch_up(
-    keeper: RowKeeper,
-    reader: LogReader,
-    cut: Cut,
-    *,
-    deadline: float | None = None,
-    on_progress: OnProgress | None = None,
-) -> bool:
-    """Write the rows of everything below the cut; False if `deadline` (monotonic) came first.
-
-    Reads in no group. What is stored by then stays, whichever way this ends.
-    """
-    starts = keeper.positions(cut)
-    total = sum(max(0, end - starts.get(source, 0)) for source, end in cut)
-    passed = 0
-    for source, end in cut:
-        begin = starts.get(source, 0)
-        if begin >= end:
-            continue
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-
-        def on_partition(position: int, begin: int = begin, passed: int = passed) -> None:
-            if on_progress:
-                on_progress(passed + position - begin, total)
-
-        if not _catch_up(keeper, reader, cut, source, deadline, on_partition):
-            return False
-        passed += end - begin
-    return True
-
-
-def _catch_up(
-    keeper: RowKeeper,
-    reader: LogReader,
-    cut: Cut,
-    source: Partition,
-    deadline: float | None,
-    on_partition: Callable[[int], None],
-) -> bool:
-    end, stored = cut.ends[source], keeper.load(source, cut)
-    while (stored or 0) < end:
-        position, written_at = stored or 0, time.monotonic()
-        for batch in reader.read(source, position, end):
-            keeper.fold(source, batch)
-            position = batch[-1].position + 1
-            late = deadline is not None and time.monotonic() >= deadline
-            if late or keeper.is_full or time.monotonic() >= written_at + WRITE_S:
-                if not keeper.store([Move(source, stored, position)], cut):
-                    break
-                stored, written_at = position, time.monotonic()
-                on_partition(position)
-                if late:
-                    return False
-        else:
-            # Behind the last record there may be markers: the end is passed all the same.
-            if keeper.store([Move(source, stored, end)], cut):
-                on_partition(end)
-                return True
-        stored = _after_others(keeper, cut, source)
-        on_partition(min(stored or 0, end))
-        if deadline is not None and time.monotonic() >= deadline and (stored or 0) < end:
-            return False
-    return True
-
-
-def _after_others(keeper: RowKeeper, cut: Cut, source: Partition) -> int | None:
-    """The position once the member that was faster is done, or has stood still for a while."""
-    at = keeper.load(source, cut)
-    still_until = time.monotonic() + OTHERS_S_MAX
-    while (at or 0) < cut.ends[source] and time.monotonic() < still_until:
-        time.sleep(_OTHERS_POLL_S)
-        now = keeper.load(source, cut)
-        if now != at:
-            at, still_until = now, time.monotonic() + OTHERS_S_MAX
-    return at

@@ -1,8 +1,12 @@
 """Traces: a correlation, or a message, as the tree of what was sent because of what.
 
-- tree      the causal tree; pure
-- finding   what belongs to a trace, from the index and the log
-- page      a trace as one page of HTML
+- tree        the causal tree; pure
+- searching   which records belong to a trace
+- endings     its messages, and how the groups finished with each
+- finding     a trace at one moment of the index
+- document    a trace as JSON; pure
+- page        a trace as one page of HTML; pure
+- words       what people read about it; pure
 """
 
 from consumers.tracing.finding import Trace, Tracer

@@ -142,7 +142,7 @@ def test_a_rebuild_that_was_killed_goes_on_where_it_was(
     stage.fill(range(1_200))  # more than one fetch of the log in memory
     stage.fill(range(1_200, 1_300), partition=3)
     stage.catch_up()
-    monkeypatch.setattr("consumers.read_models.rows.WRITE_S", 0.0)
+    monkeypatch.setattr("consumers.read_models.catching_up.WRITE_S", 0.0)
 
     def killed(passed: int, total: int) -> None:
         if passed >= 500:
