@@ -380,3 +380,25 @@ def test_a_process_that_is_killed_is_one_sentence(bench: Bench, tmp_path: Path) 
     assert "Traceback" not in said
     agentlog.done("replay", "projection", "waiting:projection", "--processes", "1")
     assert agentlog.files() == []
+
+
+def test_an_agent_from_kept_rows_is_what_a_replay_tells(
+    bench: Bench, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """At any moment, to which the rows are brought first; for one agent, without other filters."""
+    monkeypatch.setenv("AGENTLOG_STORE", f"sqlite:///{tmp_path / 'rows.sqlite'}")
+    bench.send([assign_task(n, f"key-{n % 5}", recipients=(f"a{n % 3}",)) for n in range(60)])
+    before = cut_now(run).encode()
+    bench.send([assign_task(n, f"key-{n % 5}", recipients=("a1",)) for n in range(60, 75)])
+    for at in (before, "now"):
+        kept = json.loads(run("state", "a1", "--kept", "--at", at, "--json").stdout)
+        folded = json.loads(run("state", "a1", "--at", at, "--json").stdout)
+        assert kept["agents"] == folded["agents"]
+        assert kept["stored"] > 0
+        assert kept["cut"] == folded["cut"] or at == "now"
+    assert kept["agents"]["a1"]["tasks_assigned"] == 35
+    assert "a1" in run("state", "a1", "--kept").stdout
+    refused(run("state", "a9", "--kept"), LogError, "no agent 'a9' sent or was sent")
+    why = "--kept is for one agent, without other filters"
+    refused(run("state", "--kept"), ConfigurationError, why)
+    refused(run("state", "a1", "--kept", "--key", "key-1"), ConfigurationError, why)
