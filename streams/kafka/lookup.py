@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.errors import BrokerError, LogError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
+from streams.kafka.fetch_errors import END, GONE, PASSING
 from streams.record import Partition, Place, Record
 
 SILENCE_S_MAX: Final = 30.0
@@ -28,22 +29,6 @@ NEAR_POSITIONS: Final = 200
 
 _POLL_S: Final = 0.2
 _MESSAGES_MAX: Final = 500
-_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  # the client's spelling
-_GONE: Final = frozenset(
-    {
-        KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
-        KafkaError._NO_OFFSET,  # noqa: SLF001
-    }
-)
-_PASSING: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-    }
-)
 _CONSUMER: Final[Mapping[str, Any]] = {
     "group.id": "agentlog-lookup",  # the client insists; assign and no commit make no member
     "isolation.level": "read_committed",
@@ -166,15 +151,15 @@ class KafkaLookup:
     def _is_passing(self, message: Message, source: Partition, positions: list[int]) -> bool:
         """Whether it is an error that ends by itself. Raises for one that does not."""
         error = message.error()
-        if error is None or error.code() in _PASSING:
+        if error is None or error.code() in PASSING:
             return error is not None
         wanted = positions[-1]
-        beyond_end = error.code() == _END and (message.offset() or 0) <= wanted
-        if beyond_end or error.code() in _GONE:
+        beyond_end = error.code() == END and (message.offset() or 0) <= wanted
+        if beyond_end or error.code() in GONE:
             raise LogError(
                 f"{source} no longer has, or never had, position {wanted}: {error.str()}"
             )
-        if error.code() != _END:
+        if error.code() != END:
             raise BrokerError(f"cannot read {source} at {wanted}: {error.str()}")
         return False
 

@@ -33,6 +33,7 @@ from streams.cuts import Cut
 from streams.errors import BrokerError, LogError
 from streams.kafka.batches import FetchedBatch
 from streams.kafka.configs import ADMIN, SILENT
+from streams.kafka.fetch_errors import END, GONE, MISSING, PASSING
 from streams.record import Partition
 
 SILENCE_S_MAX: Final = 30.0
@@ -63,30 +64,6 @@ _BULK: Final[Mapping[str, Any]] = {
     "fetch.wait.max.ms": 5,
     "check.crcs": True,
 }
-# The client spells the codes of its own errors with an underscore.
-_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
-_GONE: Final = frozenset(
-    {
-        KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
-        KafkaError._NO_OFFSET,  # noqa: SLF001
-    }
-)
-_MISSING: Final = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-    }
-)
-_PASSING: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-    }
-)
 # A broker that just started, or an election: the next answer is another one.
 _MOVING: Final = frozenset(
     {
@@ -246,15 +223,15 @@ class KafkaLogReader:
     def _checked(self, message: Message, source: Partition, position: int) -> int:
         """The position that an end-of-partition notice carries; raises for real errors."""
         error = message.error()
-        if error is None or error.code() in _PASSING:
+        if error is None or error.code() in PASSING:
             return position
-        if error.code() == _END:
+        if error.code() == END:
             return message.offset() or position
-        if error.code() in _GONE:
+        if error.code() in GONE:
             raise LogError(
                 f"{source} no longer has, or never had, position {position}: {error.str()}"
             )
-        if error.code() in _MISSING:
+        if error.code() in MISSING:
             raise LogError(f"{source} does not exist; `agentlog topics apply` creates the topics")
         raise BrokerError(f"cannot read {source} at {position}: {error.str()}")
 
@@ -325,7 +302,7 @@ class KafkaLogReader:
         except KafkaException as error:
             if error.args[0].code() in passing:
                 return None
-            if error.args[0].code() in _MISSING:
+            if error.args[0].code() in MISSING:
                 raise LogError(
                     f"{what} does not exist; `agentlog topics apply` creates the topics"
                 ) from error
