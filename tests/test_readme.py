@@ -38,11 +38,12 @@ def as_process(command: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def environment(kafka: str, namespace: str) -> Mapping[str, str]:
+def environment(kafka: str, namespace: str, tmp_path: Path) -> Mapping[str, str]:
     return {
         **os.environ,
         "AGENTLOG_BOOTSTRAP_SERVERS": kafka,
         "AGENTLOG_NAMESPACE": namespace,
+        "AGENTLOG_STORE": f"sqlite:///{tmp_path / 'store.sqlite'}",
         "PYTHONPATH": str(ROOT),
     }
 
@@ -66,24 +67,50 @@ def test_the_code_shown_is_the_code_that_ships(name: str) -> None:
     assert f"```python\n{code}```" in README
 
 
-def test_every_command_runs_as_written(environment: Mapping[str, str]) -> None:
-    """In the README's own order, on one namespace: each exits 0, the worker drains on SIGTERM."""
+@pytest.mark.timeout(600)
+def test_every_command_runs_as_written(environment: Mapping[str, str], tmp_path: Path) -> None:
+    """In the README's own order, on one namespace: each exits 0, what goes on until it is told to
+    end does so on SIGTERM.
+    """
     worker = None
     for command in commands():
         if command[1:3] == ["broker", "stop"]:
             continue  # would stop a developer's own
         if command[1] == "worker":
-            worker = subprocess.Popen(
-                as_process(command), env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
-            )
+            worker = start(command, environment)
+            continue
+        if command[1:3] == ["projections", "run"]:
+            projection = start(command, environment)
+            until_kept(command[3], environment)
+            end(projection)
             continue
         if command[1] == "audit":
             until_handled(environment)
+        if "--html" in command:
+            command[-1] = str(tmp_path / command[-1])
         done = run(command, environment)
         assert done.returncode == 0, f"{command}: {done.stderr}"
     assert worker is not None
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(RUN_S_MAX) == 0
+    end(worker)
+    assert (tmp_path / "trace.html").read_text().startswith("<!doctype html>")
+
+
+def start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        as_process(command), env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(RUN_S_MAX) == 0
+
+
+def until_kept(name: str, environment: Mapping[str, str]) -> None:
+    """Wait for something that a live projection has stored."""
+    deadline = time.monotonic() + HANDLED_S_MAX
+    while run(["agentlog", "projections", "show", name, "--json"], environment).returncode != 0:
+        assert time.monotonic() < deadline, f"projection {name} stored nothing"
 
 
 def until_handled(environment: Mapping[str, str]) -> None:
