@@ -4,6 +4,7 @@
 
     publish, dispatch, frameworks, lanes, latency, footprint, cancels, memory, replay, codec
                 one bench each: its contenders, its figures, its bars
+    rebuild     one more, of five million records, which runs only if it is named
     rounds      contenders in turn, A B A B …, so that a busy minute hits all of them
     quiet       waits for a moment in which nobody else uses the machine
     figures     what was measured: rates, ratios round by round, values, bars

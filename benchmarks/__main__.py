@@ -46,9 +46,10 @@ BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "cancels": cancels.bench,
     "memory": memory.bench,
     "replay": replay.bench,
-    "rebuild": rebuild.bench,
     "codec": codec.bench,
 }
+LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {"rebuild": rebuild.bench}
+"""Those that take a quarter of an hour each: they run only where they are named."""
 PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}
 
 _HERE: Final = Path(__file__).parent
@@ -57,7 +58,7 @@ _NOTES: Final = _HERE / "notes.md"
 
 
 def main() -> int:
-    """Run what the command line names; all of it, if nothing is named."""
+    """Run what the command line names; all but the large ones, if nothing is named."""
     asked = _parser().parse_args()
     if asked.write and (asked.names or asked.quick or asked.profile):
         _say("--write takes a full run: no names, no --quick, no --profile")
@@ -87,7 +88,7 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
         results = []
         for name in names:
             _say(name)
-            results.append(BENCHES[name](stage))
+            results.append({**BENCHES, **LARGE}[name](stage))
         profiles = [text for make in PROFILES.values() for text in make(stage)] * asked.write
     notes = _NOTES.read_text(encoding="utf-8")
     page = report.markdown(machine, results, _command(), notes, profiles)
@@ -106,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names",
         nargs="*",
-        choices=[*BENCHES, []],
+        choices=[*BENCHES, *LARGE, []],
         metavar="name",
-        help=f"which benches: {', '.join(BENCHES)} (default: all)",
+        help=f"which benches: {', '.join(BENCHES)} (default: all of these), "
+        f"or {', '.join(LARGE)} (large: only if named)",
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument(
