@@ -352,6 +352,7 @@ async def _settle(stage: Stage) -> None:
         on_silence=silent,
     ):
         stage.given_up = True
+        stage.notes["group"] = await asyncio.to_thread(stage.group_now)
         stage.notes["not caught up"] = "; ".join(stage.progress.apart)
 
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum, auto
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from consumers.worker.worker import new_run_id
 from streams.kafka.reader import KafkaLogReader
@@ -114,6 +115,26 @@ class Stage:
         """Members that the group's coordinator counts now."""
         answer = self.cluster.admin.describe_consumer_groups([self.group])[self.group]
         return len(answer.result(10).members)
+
+    def group_now(self) -> str:
+        """The group as its coordinator has it: each member's partitions, and those it should have
+        where they are others. Unanswered: why.
+        """
+        try:
+            found = self.cluster.admin.describe_consumer_groups([self.group])[self.group].result(10)
+        except KafkaException as error:
+            return f"unknown: {error}"
+
+        def indexes(assignment: Any) -> list[int]:
+            parts = assignment.topic_partitions if assignment is not None else []
+            return sorted(part.partition for part in parts)
+
+        told = [f"{found.state.name.lower()}, coordinator {found.coordinator.id}"]
+        for member in found.members:
+            has, target = indexes(member.assignment), indexes(member.target_assignment)
+            wants = "" if has == target else f", should have {target}"
+            told.append(f"{member.member_id} ({member.client_id[-8:]}) has {has}{wants}")
+        return "; ".join(told)
 
     def all_joined(self) -> bool:
         """Whether all worker processes, and there are some, are members."""
