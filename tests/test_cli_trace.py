@@ -99,7 +99,7 @@ def test_an_index_that_cannot_catch_up_in_time_says_what_it_lacks(bench: Bench, 
     """The trace is of what it has; the next one goes on where it was."""
     bench.send([assign_task(n, "c") for n in range(50)])
     late = run("trace", "c", "--wait", "0")
-    assert "the index is 50 positions behind the log" in " ".join(late.stderr.split())
+    assert "the read model index is 50 positions behind the log" in " ".join(late.stderr.split())
     assert str(late.exception).endswith("; the index lacks 50 positions")
     assert json.loads(run("trace", "c", "--json").stdout)["positions_behind"] == 0
 
