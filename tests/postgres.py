@@ -11,9 +11,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from typing import Final
 import pytest
 
 from consumers.databases import Database
+from streams.brokers.embedded import guard
 from streams.errors import BrokerError
 
 START_S: Final = 60.0
@@ -38,50 +40,60 @@ def missing() -> str:
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """A running server's URL; skips the test if there can be none."""
+    """A running server's URL; skips the test if there can be none.
+
+    A guard ends the server and deletes its data if this process is killed.
+    """
     if why := missing():
         pytest.skip(why)
     binaries = _FOLDERS[0] if _FOLDERS else Path(shutil.which("initdb") or "").parent
-    user = "nobody" if os.getuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="agentlog-postgres-") as name:
-        folder = Path(name)
-        if user is not None:
-            shutil.chown(folder, user)
-        data = folder / "data"
-        with socket.socket() as held:
-            held.bind(("127.0.0.1", 0))
-            port = held.getsockname()[1]
-        subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "agentlog", "-A", "trust", "-E", "UTF8", "-N"],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-            user=user,
-        )
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder],
-            cwd=folder,
-            user=user,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    folder = Path(tempfile.mkdtemp(prefix="agentlog-postgres-"))
+    as_nobody: list[str] = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "nobody")
+        as_nobody = ["setpriv", "--reuid=nobody", "--clear-groups", "--"]
+    data = folder / "data"
+    options = ["-D", str(data), "-U", "agentlog", "-A", "trust", "-E", "UTF8", "-N"]
+    subprocess.run(
+        [*as_nobody, binaries / "initdb", *options], check=True, capture_output=True, cwd=folder
+    )
+    port = _free_port()
+    listening = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
+    command = [*as_nobody, str(binaries / "postgres"), *listening]
+    with subprocess.Popen(
+        [sys.executable, guard.__file__, folder, os.devnull, *command],
+        stdin=subprocess.PIPE,  # its end, however this process comes to it, ends the server
+        stdout=subprocess.PIPE,
+        cwd=folder,
+    ) as guarding:
+        assert guarding.stdout is not None
+        pid = int(guarding.stdout.readline())
+        url = f"postgresql://agentlog@127.0.0.1:{port}/postgres"
         try:
-            url = f"postgresql://agentlog@127.0.0.1:{port}/postgres"
-            _await(process, url)
+            _await(lambda: _answers(url), "PostgreSQL does not answer")
             yield url
         finally:
-            process.send_signal(signal.SIGINT)  # fast: whoever is connected is cut off
-            process.wait(30)
+            os.kill(pid, signal.SIGINT)  # fast: whoever is connected is cut off
+            _await(lambda: not _answers(url), "PostgreSQL does not end")
 
 
-def _await(process: subprocess.Popen[bytes], url: str) -> None:
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port: int = held.getsockname()[1]
+    return port
+
+
+def _answers(url: str) -> bool:
+    try:
+        Database(url).close()
+    except BrokerError:
+        return False
+    return True
+
+
+def _await(condition: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + START_S
-    while True:
-        try:
-            Database(url).close()
-        except BrokerError:
-            assert process.poll() is None, "PostgreSQL ended as it started"
-            assert time.monotonic() < deadline, "PostgreSQL does not answer"
-            time.sleep(0.1)
-        else:
-            return
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.1)
