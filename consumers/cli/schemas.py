@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from consumers.cli.output import emit, stdout
 from streams.errors import ProofFailed
 from streams.schemas import EventType
-from streams.schemas.catalogue import builtin_folder, update_lock
+from streams.schemas.catalogue import update_lock
+from streams.schemas.folders import SchemaFolder, builtin_folder
+from streams.schemas.subjects import Subject
 from streams.session import load_catalogue, read_settings
+from streams.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Event types, their schemas and ids.")
 
@@ -21,14 +24,29 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 
 @app.command(name="list")
 def list_(json_: Json = False) -> None:
-    """List the event types with kind, version and id."""
-    types = load_catalogue(read_settings()).types.values()
+    """List the event types with kind, version and id, compatibility mode and owner.
+
+    Mode and owner are what the folder's subjects.toml says; a folder without one has none.
+    """
+    settings = read_settings()
+    types = load_catalogue(settings).types.values()
+    subjects = _subjects(settings)
     if json_:
-        emit({"types": [_facts(event) for event in types]})
+        emit({"types": [_facts(event, subjects.get(event.name)) for event in types]})
         return
-    table = Table("type", "kind", "version", "id")
+    table = Table(
+        Column("type", no_wrap=True), "kind", "version", Column("id", no_wrap=True), "mode", "owner"
+    )
     for event in types:
-        table.add_row(event.name, event.kind, str(event.version), str(event.schema_id))
+        subject = subjects.get(event.name)
+        table.add_row(
+            f"{event.name} (deprecated)" if subject and subject.deprecated else event.name,
+            event.kind,
+            str(event.version),
+            str(event.schema_id),
+            subject.mode if subject else "–",
+            subject.owner if subject else "–",
+        )
     stdout.print(table)
 
 
@@ -58,7 +76,13 @@ def lock(
         stdout.print("nothing to lock")
 
 
-def _facts(event: EventType) -> dict[str, Any]:
+def _subjects(settings: Settings) -> dict[str, Subject]:
+    paths = [builtin_folder(), *([settings.schemas_dir] if settings.schemas_dir else [])]
+    folders = [SchemaFolder(path) for path in paths]
+    return {one.type: one for folder in folders if folder.has_subjects for one in folder.subjects}
+
+
+def _facts(event: EventType, subject: Subject | None) -> dict[str, Any]:
     return {
         "type": event.name,
         "family": event.family,
@@ -67,4 +91,7 @@ def _facts(event: EventType) -> dict[str, Any]:
         "id": event.schema_id,
         "subject": event.subject,
         "aliases": event.aliases,
+        "mode": subject.mode if subject else None,
+        "owner": subject.owner if subject else None,
+        "deprecated": subject.deprecated if subject else None,
     }

@@ -1,15 +1,9 @@
-"""The catalogue: every event type, from the `.avsc` files of `schemas-avro/` and their lock.
-
-One folder per family, one file per payload type. A payload's record may carry `"kind"`: the kind
-of its envelopes where the sender names none. A user's own folder looks the same, without
-`envelope.avsc`: the envelope is ours.
-"""
+"""The catalogue: every event type, from the `.avsc` files of `schemas-avro/` and their lock."""
 
 from __future__ import annotations
 
 import copy
 import difflib
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,20 +12,12 @@ from typing import Any, Final
 import fastavro
 import msgspec
 
-import streams
 from streams.envelope import Kind
 from streams.errors import ConfigurationError, UnknownType
-from streams.schemas.lock import (
-    LOCKED_FOLDER,
-    Lock,
-    LockedSchema,
-    read_lock,
-    read_locked,
-    write_lock,
-)
+from streams.schemas.folders import ENVELOPE_FILE, builtin_folder, payload_files, read_avsc
+from streams.schemas.lock import Lock, LockedSchema, read_lock, read_locked, write_lock
 from streams.schemas.writer_schema import Schema, WriterSchema, composite, fingerprint
 
-ENVELOPE_FILE: Final = "envelope.avsc"
 NOT_LOCKED: Final = 0
 """Version of a type that no lock knows: it is read as, and never written."""
 
@@ -119,13 +105,6 @@ class Catalogue:
         return frozenset(self._schemas)
 
 
-def builtin_folder() -> Path:
-    """The schemas that ship with the package: inside the wheel, beside it in a checkout."""
-    package = Path(streams.__file__).parent
-    shipped = package / "_schemas_avro"
-    return shipped if shipped.exists() else package.parent / "schemas-avro"
-
-
 def update_lock(folder: Path, *, dry_run: bool = False) -> tuple[LockedSchema, ...]:
     """Lock whatever changed in a folder; returns the new versions. Nothing is ever renumbered."""
     found = _composites(folder)
@@ -150,7 +129,10 @@ def _load_folder(
         schemas[entry.id] = WriterSchema(entry.id, read_locked(folder, entry))
     for name, (schema, path) in _composites(folder).items():
         if name in types:
-            raise ConfigurationError(f"{path}: type {name} is defined twice")
+            raise ConfigurationError(
+                f"{path}: type {name} is defined twice, by the schemas that ship with agentlog "
+                "or another folder too; give it a namespace of its own"
+            )
         types[name] = _event_type(name, schema, path, lock, schemas)
 
 
@@ -184,31 +166,11 @@ def _described(name: str, writer: WriterSchema, path: Path, version: int) -> Eve
 
 def _composites(folder: Path) -> dict[str, tuple[dict[str, Any], Path]]:
     """Writer schema and file by payload type name, for one folder."""
-    envelope_path = builtin_folder() / ENVELOPE_FILE
-    envelope = _read_avsc(envelope_path)
-    found: dict[str, tuple[dict[str, Any], Path]] = {}
-    for path in sorted(folder.glob("*/*.avsc")):
-        if path.parent.name == LOCKED_FOLDER:
-            continue
-        payload = _read_payload(path)
-        name = f"{payload['namespace']}.{payload['name']}"
-        if name in found:
-            raise ConfigurationError(f"{path}: type {name} is defined twice")
-        found[name] = (composite(envelope, payload), path)
-    if not found:
-        raise ConfigurationError(f"no <family>/<Type>.avsc below {folder}")
-    return found
-
-
-def _read_payload(path: Path) -> dict[str, Any]:
-    payload = _read_avsc(path)
-    if payload.get("type") != "record" or not payload.get("namespace"):
-        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
-    if payload.get("name") != path.stem:
-        raise ConfigurationError(f"{path}: holds {payload.get('name')}; name the file after it")
-    if (kind := payload.get("kind", Kind.EVENT.value)) not in list(Kind):
-        raise ConfigurationError(f"{path}: kind {kind!r} is none of {', '.join(Kind)}")
-    return payload
+    envelope = read_avsc(builtin_folder() / ENVELOPE_FILE)
+    return {
+        name: (composite(envelope, file.schema), file.path)
+        for name, file in payload_files(folder).items()
+    }
 
 
 def _require_avro(schema: Schema, path: Path) -> None:
@@ -219,15 +181,3 @@ def _require_avro(schema: Schema, path: Path) -> None:
         raise ConfigurationError(
             f"{path}: not an Avro schema ({type(error).__name__}: {error})"
         ) from error
-
-
-def _read_avsc(path: Path) -> dict[str, Any]:
-    try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not JSON: {error}") from error
-    if not isinstance(schema, dict):
-        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
-    return schema

@@ -47,10 +47,46 @@ class Lock(msgspec.Struct, frozen=True):
     first_id: int = USERS_FIRST_ID
     schemas: tuple[LockedSchema, ...] = ()
 
+    def of(self, type_name: str) -> tuple[LockedSchema, ...]:
+        """All versions of a type, oldest first."""
+        versions = [entry for entry in self.schemas if entry.type == type_name]
+        return tuple(sorted(versions, key=lambda entry: entry.version))
+
     def latest(self, type_name: str) -> LockedSchema | None:
         """The newest version of a type."""
-        versions = [entry for entry in self.schemas if entry.type == type_name]
-        return max(versions, key=lambda entry: entry.version, default=None)
+        versions = self.of(type_name)
+        return versions[-1] if versions else None
+
+    def disorder(self) -> str:
+        """What cannot be, had nothing but `agentlog schemas lock` written it; empty if all can."""
+        versions: dict[str, int] = {}
+        last: LockedSchema | None = None
+        for entry in self.schemas:
+            what = f"{entry.type} v{entry.version}"
+            if entry.id < self.first_id:
+                return f"{what} has id {entry.id}, and ids begin at {self.first_id}"
+            if last is not None and entry.id == last.id:
+                return f"id {entry.id} is given twice, to {last.type} v{last.version} and {what}"
+            if last is not None and entry.id < last.id:
+                return f"{what} has id {entry.id}, after {last.id}: ids only ever count up"
+            if entry.version != versions.get(entry.type, 0) + 1:
+                return f"{what} follows v{versions.get(entry.type, 0)}: versions count up from 1"
+            versions[entry.type] = entry.version
+            last = entry
+        return ""
+
+    def lost_since(self, base: Lock) -> str:
+        """What an earlier lock gave and this one does not give so; empty if it keeps all of it."""
+        now = {(entry.type, entry.version): entry for entry in self.schemas}
+        for entry in base.schemas:
+            kept, what = now.get((entry.type, entry.version)), f"{entry.type} v{entry.version}"
+            if kept is None:
+                return f"{what}, released with id {entry.id}, is missing"
+            if kept.id != entry.id:
+                return f"{what} was released with id {entry.id} and now has {kept.id}"
+            if kept.sha256 != entry.sha256:
+                return f"{what}, id {entry.id}, was released with another schema"
+        return ""
 
     def extended(self, current: Mapping[str, Any]) -> tuple[Lock, tuple[LockedSchema, ...]]:
         """This lock with new versions for whatever changed; and those new versions.
@@ -75,9 +111,24 @@ def read_lock(folder: Path) -> Lock:
     if not path.exists():
         return Lock()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Lock)
+        lock = msgspec.json.decode(path.read_bytes(), type=Lock)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(f"{path} is damaged: {error}; restore it from git") from error
+    if disorder := lock.disorder():
+        raise ConfigurationError(
+            f"{path}: {disorder}; nothing is ever renumbered: restore the lock from git, then run "
+            "`agentlog schemas lock`"
+        )
+    return lock
+
+
+def require_kept(path: Path, lock: Lock, base: Lock) -> None:
+    """Raise `ConfigurationError` unless a lock keeps all that an earlier one gave."""
+    if lost := lock.lost_since(base):
+        raise ConfigurationError(
+            f"{path}: {lost}; records with that id are on the log, and nothing is ever renumbered: "
+            "restore the lock from git, then run `agentlog schemas lock`"
+        )
 
 
 def read_locked(folder: Path, entry: LockedSchema) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.schemas.catalogue import Catalogue, builtin_folder, update_lock
-from streams.schemas.lock import FIRST_ID, USERS_FIRST_ID, read_lock
+from streams.schemas.catalogue import Catalogue, update_lock
+from streams.schemas.folders import builtin_folder
+from streams.schemas.lock import FIRST_ID, USERS_FIRST_ID, Lock, read_lock, require_kept
 
 NOTE = {
     "type": "record",
@@ -123,3 +125,56 @@ def test_a_bad_schema_file_is_named(tmp_path: Path, text: str, complaint: str) -
     with pytest.raises(ConfigurationError, match=complaint) as refused:
         Catalogue.load(tmp_path)
     assert "Note.avsc" in str(refused.value)
+
+
+LOCKED: list[dict[str, object]] = [
+    {"id": 1_200_000_000, "type": "users.Note", "version": 1, "sha256": "a"},
+    {"id": 1_200_000_001, "type": "users.Word", "version": 1, "sha256": "b"},
+    {"id": 1_200_000_002, "type": "users.Note", "version": 2, "sha256": "c"},
+]
+
+
+def lock_with(**entries: dict[str, object]) -> Lock:
+    """`LOCKED`, with some of its entries changed: `_1` is the second."""
+    schemas = [one | entries.get(f"_{n}", {}) for n, one in enumerate(LOCKED)]
+    return msgspec.convert({"first_id": 1_200_000_000, "schemas": schemas}, Lock)
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        ({"_1": {"id": 1_200_000_000}}, "is given twice, to users.Note v1 and users.Word v1"),
+        ({"_1": {"id": 1_200_000_009}}, "users.Note v2 has id 1200000002, after 1200000009"),
+        ({"_0": {"id": 7}}, "users.Note v1 has id 7, and ids begin at 1200000000"),
+        ({"_2": {"version": 3}}, "users.Note v3 follows v1"),
+        ({"_2": {"version": 1}}, "users.Note v1 follows v1"),
+    ],
+)
+def test_a_lock_that_cannot_be_is_refused(
+    tmp_path: Path, entries: dict[str, dict[str, object]], complaint: str
+) -> None:
+    """Ids that were given twice, swapped or moved, and versions that do not follow each other."""
+    assert lock_with().disorder() == ""
+    write_note(tmp_path)
+    (tmp_path / "lock.json").write_bytes(msgspec.json.encode(lock_with(**entries)))
+    with pytest.raises(ConfigurationError, match=complaint) as refused:
+        read_lock(tmp_path)
+    assert "nothing is ever renumbered" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "complaint"),
+    [
+        ({"_2": {"id": 1_200_000_007}}, "v2 was released with id 1200000002 and now has"),
+        ({"_2": {"type": "users.Thing", "version": 1}}, "users.Note v2, .* is missing"),
+        ({"_1": {"sha256": "x"}}, "users.Word v1, .* was released with another schema"),
+    ],
+)
+def test_what_was_released_stays_as_it_was(
+    entries: dict[str, dict[str, object]], complaint: str
+) -> None:
+    """A later lock has all that an earlier one gave, under the same ids; it may have more."""
+    base = lock_with()
+    require_kept(Path("lock.json"), base.extended({"users.More": {}})[0], base)
+    with pytest.raises(ConfigurationError, match=complaint):
+        require_kept(Path("lock.json"), lock_with(**entries), base)

@@ -1,0 +1,137 @@
+"""A schemas folder as files: one folder per family, one `.avsc` per payload type, and their lock.
+
+    schemas-avro/
+      task/AssignTask.avsc      what the type is now
+      lock.json                 every version that was ever released, with its id
+      locked/agentlog.task.AssignTask.v1.avsc
+      subjects.toml             mode, owner and waivers of each type
+
+A payload's record may carry `"kind"`: the kind of its envelopes where the sender names none. A
+user's own folder looks the same, without `envelope.avsc`: the envelope is ours.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import streams
+from streams.envelope import Kind
+from streams.errors import ConfigurationError
+from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked
+from streams.schemas.subjects import SUBJECTS_FILE, Subjects, read_subjects
+
+ENVELOPE_FILE: Final = "envelope.avsc"
+
+
+class PayloadFile(NamedTuple):
+    """One payload type as its file has it now."""
+
+    name: str
+    """Full name."""
+    path: Path
+    schema: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Name of its folder."""
+        return self.path.parent.name
+
+
+class Version(NamedTuple):
+    """One released version of a payload type."""
+
+    id: int
+    number: int
+    schema: dict[str, Any]
+    """The payload alone, without its envelope."""
+
+
+class SchemaFolder:
+    """One schemas folder: what its types are now, what they were, and what holds for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def types(self) -> dict[str, PayloadFile]:
+        """What the files say now, by full name. Raises `ConfigurationError`."""
+        return payload_files(self.path)
+
+    @cached_property
+    def lock(self) -> Lock:
+        """Every released version. Raises `ConfigurationError`."""
+        return read_lock(self.path)
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """Mode, owner and waivers of every type. Raises `ConfigurationError`."""
+        return read_subjects(self.path, self.types)
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether there is a file that says them."""
+        return (self.path / SUBJECTS_FILE).exists()
+
+    def versions(self, type_name: str) -> tuple[Version, ...]:
+        """The released versions of a type, oldest first, each checked against its fingerprint."""
+        return tuple(
+            Version(entry.id, entry.version, read_locked(self.path, entry)["fields"][-1]["type"])
+            for entry in self.lock.of(type_name)
+        )
+
+
+def builtin_folder() -> Path:
+    """The schemas that ship with the package: inside the wheel, beside it in a checkout."""
+    package = Path(streams.__file__).parent
+    shipped = package / "_schemas_avro"
+    return shipped if shipped.exists() else package.parent / "schemas-avro"
+
+
+def payload_files(folder: Path) -> dict[str, PayloadFile]:
+    """The payload types of a folder, by full name, in the order of their files.
+
+    Raises `ConfigurationError` for a file that is no payload, a name that two of them have, and a
+    folder without any.
+    """
+    found: dict[str, PayloadFile] = {}
+    for path in sorted(folder.glob("*/*.avsc")):
+        if path.parent.name == LOCKED_FOLDER:
+            continue
+        schema = _payload(path)
+        name = f"{schema['namespace']}.{schema['name']}"
+        if name in found:
+            raise ConfigurationError(
+                f"{path}: type {name} is defined twice, in {found[name].path} too; rename one of "
+                "them, or give it a namespace of its own"
+            )
+        found[name] = PayloadFile(name, path, schema)
+    if not found:
+        raise ConfigurationError(f"no <family>/<Type>.avsc below {folder}")
+    return found
+
+
+def read_avsc(path: Path) -> dict[str, Any]:
+    """The record of one `.avsc` file. Raises `ConfigurationError` with line and column."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
+    return schema
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    payload = read_avsc(path)
+    if payload.get("type") != "record" or not payload.get("namespace"):
+        raise ConfigurationError(f"{path}: a payload is a record with a namespace")
+    if payload.get("name") != path.stem:
+        raise ConfigurationError(f"{path}: holds {payload.get('name')}; name the file after it")
+    if (kind := payload.get("kind", Kind.EVENT.value)) not in list(Kind):
+        raise ConfigurationError(f"{path}: kind {kind!r} is none of {', '.join(Kind)}")
+    return payload
