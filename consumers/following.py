@@ -23,12 +23,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from streams.cuts import Cut
 from streams.errors import BrokerError, ConfigurationError, LogError
 from streams.kafka.batches import record_of
 from streams.kafka.configs import SILENT
+from streams.kafka.membership import Membership
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
 
@@ -157,15 +165,13 @@ class Follower:
             logger=SILENT,
         )
         self._consumer = consumer
+        self._membership = Membership(
+            self._bootstrap_servers, self.group, queue_bytes=QUEUED_KBYTES_MAX * 1024
+        )
         try:
-            consumer.subscribe(
-                list(self.topics),
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
-            )
+            self._join()
             while not stop.is_set():
-                self._step()
+                self._take_in(self._fetch())
             self._flush()
         except KafkaException as error:
             raise BrokerError(f"{self.name}: {error}") from error
@@ -173,11 +179,31 @@ class Follower:
             self._forget(list(self._places))
             consumer.close()
 
-    def _step(self) -> None:
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            list(self.topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _fetch(self) -> list[Message]:
+        """What the client has; waits for it a little."""
+        if self._membership.is_out_of_step(self._consumer, self._places.keys()):
+            self._consumer.unsubscribe()
+            self._join()
+        messages = self._consumer.consume(BATCH_RECORDS_MAX, _POLL_S)
+        if messages:
+            self._membership.took(sum(len(message.value() or b"") for message in messages))
+        else:
+            self._membership.drained()
+        return messages
+
+    def _take_in(self, messages: Sequence[Message]) -> None:
         """Fold what there is, note how far that is, flush if it is time."""
         records: dict[Partition, list[Record]] = {}
         ends: list[tuple[Partition, int]] = []
-        for message in self._consumer.consume(BATCH_RECORDS_MAX, _POLL_S):
+        for message in messages:
             error = message.error()
             if error is None:
                 record = record_of(message)

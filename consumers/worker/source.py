@@ -11,6 +11,7 @@
   by what was there before.
 - Revocation blocks this thread, not the loop, until the loop has settled what it could.
 - While nothing arrives it tells the consumer's positions, which pass transaction markers.
+- A member that never hears of its assignment leaves and joins again (H12).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from confluent_kafka import (
 )
 
 from consumers.marks import Mark
-from consumers.window import CLIENT_QUEUE_BYTES, Window
+from consumers.window import CLIENT_QUEUE_BYTES, RECORD_OVERHEAD_BYTES, Window
 from consumers.worker.assignment import record_size
 from consumers.worker.ports import Assigned, Committed, SourceListener
 from consumers.worker.positions import commit_positions, committed_positions, warn_of_removed
@@ -41,6 +42,7 @@ from streams.errors import BrokerError
 from streams.kafka.batches import record_of
 from streams.kafka.complaints import Complaints
 from streams.kafka.configs import SILENT
+from streams.kafka.membership import Membership
 from streams.record import Partition, Record
 
 POLL_S: Final = 0.1
@@ -159,13 +161,13 @@ class KafkaSource:
     def _run(self) -> None:
         try:
             self._consumer = Consumer(self._config, logger=SILENT)
+            self._membership = Membership(
+                self._config["bootstrap.servers"],
+                self._config["group.id"],
+                queue_bytes=CLIENT_QUEUE_BYTES,
+            )
             try:
-                self._consumer.subscribe(
-                    self._topics,
-                    on_assign=self._on_assign,
-                    on_revoke=self._on_revoke,
-                    on_lost=self._on_lost,
-                )
+                self._join()
                 while not self._stopping.is_set():
                     self._step()
             finally:
@@ -178,6 +180,14 @@ class KafkaSource:
                 with contextlib.suppress(RuntimeError, KafkaException):  # there is no consumer
                     self._obey()
 
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
     def _step(self) -> None:
         if self._fatal is not None:
             raise BrokerError(
@@ -185,6 +195,9 @@ class KafkaSource:
                 f"{self._fatal.str()}"
             )
         self._obey()
+        if self._membership.is_out_of_step(self._consumer, self._tokens.keys()):
+            self._consumer.unsubscribe()
+            self._join()
         room = self._window.room()
         if room == 0:
             self._wait_for_room()
@@ -194,6 +207,7 @@ class KafkaSource:
             self._paused = False
         first = self._consumer.poll(self._poll_s)
         if first is None:
+            self._membership.drained()
             self._tell_positions()
             return
         # `consume` serves rebalances too: what it or `poll` took before one is another's by now.
@@ -216,7 +230,9 @@ class KafkaSource:
         if self._paused:
             self._stopping.wait(PAUSED_POLL_S)
             message = self._consumer.poll(0)
-            if message is not None:
+            if message is None:
+                self._membership.drained()
+            else:
                 self._deliver([message], self._tokens)
             return
         for _ in range(int(PATIENCE_S / ROOM_POLL_S)):
@@ -253,6 +269,7 @@ class KafkaSource:
                 batch.append(record)
         if batches:
             self._window.take(count, size)
+            self._membership.took(size - count * RECORD_OVERHEAD_BYTES)
             # A loop that is held up for longer gets them all the same: polling must go on (H9).
             paced = self._ahead.acquire(timeout=PATIENCE_S)
             self._tell(self._take_in, tuple(batches.items()), paced)

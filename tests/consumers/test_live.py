@@ -235,17 +235,6 @@ def test_a_lost_race_changes_no_row(store_url: str) -> None:
     store.close()
 
 
-class _OneBatch:
-    """A consumer that hands over one batch: records, and the end of their partition with them."""
-
-    def __init__(self, messages: list[Message]) -> None:
-        self.messages = messages
-
-    def consume(self, _count: int, _timeout_s: float) -> list[Message]:
-        messages, self.messages = self.messages, []
-        return messages
-
-
 def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -> None:
     """The client may return records and the end-of-partition notice behind them at once."""
     namespace = Namespace("local")
@@ -283,9 +272,8 @@ def test_an_end_that_comes_with_its_records_skips_none_of_them(tmp_path: Path) -
     ]
     end = KafkaError(KafkaError._PARTITION_EOF)
     notice = Message(topic=source.topic, partition=0, offset=3, error=end)
-    follower._consumer = _OneBatch([*records, notice])  # type: ignore[assignment]
     follower._places[source] = follower._load(source)
-    follower._step()
+    follower._take_in([*records, notice])
     follower._flush()
     state = live_snapshot(store, AgentState(), [source.topic])
     assert state.state["a"]["sent"] == {"event": 3}
@@ -317,18 +305,6 @@ def test_flushing_takes_a_bounded_share_of_the_time(
             self.saves += 1
             return True
 
-    class Trickle:
-        """Every tenth of a second the end of the partition has moved on by one."""
-
-        position = 0
-
-        def consume(self, _count: int, _timeout_s: float) -> list[Message]:
-            nonlocal now_s
-            now_s += 0.1
-            self.position += 1
-            end = KafkaError(KafkaError._PARTITION_EOF)
-            return [Message(topic=source.topic, partition=0, offset=self.position, error=end)]
-
     monkeypatch.setattr("consumers.following.time.monotonic", lambda: now_s)
     store = Store()
     runner = ProjectionRunner(
@@ -340,8 +316,11 @@ def test_flushing_takes_a_bounded_share_of_the_time(
     )
     follower = runner.follower
     follower._log = Cut(cluster_id="c", topic_ids={source.topic: "t"}, ends={source: 0})
-    follower._consumer = Trickle()  # type: ignore[assignment]
     follower._places[source] = follower._load(source)
-    while now_s < 50:
-        follower._step()
+    end = KafkaError(KafkaError._PARTITION_EOF)
+    for position in range(1, 501):
+        if now_s >= 50:
+            break
+        now_s += 0.1  # every tenth of a second the end of the partition has moved on by one
+        follower._take_in([Message(topic=source.topic, partition=0, offset=position, error=end)])
     assert store.saves in flushes

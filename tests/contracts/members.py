@@ -157,8 +157,8 @@ async def commit(bench: Bench, member: Member, marks: Mapping[Partition, Mark]) 
     await transactions.close()
 
 
-def partitions(bench: Bench) -> list[Partition]:
-    return [Partition(bench.topic, index) for index in range(PARTITIONS)]
+def partitions(bench: Bench, count: int = PARTITIONS) -> list[Partition]:
+    return [Partition(bench.topic, index) for index in range(count)]
 
 
 def visible(bench: Bench, topic: str) -> list[Record]:
@@ -174,15 +174,17 @@ def visible(bench: Bench, topic: str) -> list[Record]:
 class KafkaBench:
     is_kafka = True
 
-    def __init__(self, servers: str, namespace: str) -> None:
+    def __init__(self, servers: str, namespace: str, count: int = PARTITIONS) -> None:
         self.topic, self.outputs = f"{namespace}.tasks", f"{namespace}.events"
         self.members: list[Member] = []
         self.reader = KafkaLogReader(servers)
         self._servers, self._namespace = servers, namespace
+        self.servers = servers
+        """Those of whoever joins next."""
         self.group = f"{namespace}.{GROUP}"
         admin = AdminClient({"bootstrap.servers": servers})
         config = {"message.timestamp.type": "LogAppendTime"}
-        topics = [NewTopic(name, PARTITIONS, 1, config=config) for name in self._topics]
+        topics = [NewTopic(name, count, 1, config=config) for name in self._topics]
         for future in admin.create_topics(topics).values():
             future.result()
         self._plain = KafkaProducer({"bootstrap.servers": servers}, logger=SILENT)
@@ -196,7 +198,7 @@ class KafkaBench:
         self.reader.close()
 
     def make_source(self, *reads: Any, **bounds: Any) -> Source:
-        return KafkaSource(self._servers, *reads, **bounds)
+        return KafkaSource(self.servers, *reads, **bounds)
 
     def transactions(self, run: str) -> Transactions:
         return KafkaTransactions(self._servers, f"{self.group}.{run}")

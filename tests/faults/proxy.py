@@ -6,6 +6,7 @@ the proxy names itself. What it can do to the client's connections:
 - `hold` the first request that fits, while everything else goes on. If the client loses patience
   and closes the connection, the request stays, as it would in a switch's buffer; `release` lets
   it go on to the broker, and hands over the answer that nobody waits for any more.
+- `withhold` the first answer that fits: the broker has answered, and the client never hears it.
 - `cut` the line: nothing passes in either direction, and nothing is closed. `mend` it.
 """
 
@@ -65,6 +66,22 @@ class Held:
             self._answer.set_result(response)
 
 
+class Withheld:
+    """One answer that its client will not get."""
+
+    def __init__(self, api_key: int, size_min: int) -> None:
+        self._api_key, self._size_min = api_key, size_min
+        self.caught = asyncio.Event()
+
+    def takes(self, api_key: int, answer: bytes) -> bool:
+        """Whether this is the one: only the first that fits is."""
+        fits = api_key == self._api_key and len(answer) >= self._size_min
+        if not fits or self.caught.is_set():
+            return False
+        self.caught.set()
+        return True
+
+
 class Proxy:
     """One listening port per broker. Use it as an async context manager."""
 
@@ -81,6 +98,7 @@ class Proxy:
         self._line = asyncio.Event()
         self._line.set()
         self._held: list[Held] = []
+        self._withheld: list[Withheld] = []
         self._links: set[asyncio.Task[None]] = set()
         self._repoint: dict[int, int] = {}
         self.on_transaction: Callable[[TransactionRequest], None] = lambda found: None
@@ -118,6 +136,12 @@ class Proxy:
         held = Held(fits)
         self._held.append(held)
         return held
+
+    def withhold(self, api_key: int, size_min: int) -> Withheld:
+        """Keep the next answer to such a request to ourselves, if its frame has so many bytes."""
+        withheld = Withheld(api_key, size_min)
+        self._withheld.append(withheld)
+        return withheld
 
     def cut(self) -> None:
         """Let nothing pass."""
@@ -161,6 +185,10 @@ class Proxy:
         self.on_transaction(found)
         return next((held for held in self._held if held.takes(found)), None)
 
+    def withholds(self, api_key: int, answer: bytes) -> bool:
+        """Whether this answer goes no further."""
+        return any(one.takes(api_key, answer) for one in self._withheld)
+
     def renamed(self, frame: bytes) -> bytes:
         """A response that may name brokers, naming us instead."""
         return frames.repointed(frame, HOST, self._repoint) if self._repoint else frame
@@ -175,7 +203,7 @@ class _Link:
         self._proxy = proxy
         self._to_client = to_client
         self._to_broker = to_broker
-        self._naming: set[int] = set()
+        self._asked: dict[int, int] = {}
         self._waiting: dict[int, Held] = {}
 
     async def requests(self, reader: asyncio.StreamReader) -> None:
@@ -188,8 +216,7 @@ class _Link:
 
     async def _request(self, frame: bytes) -> None:
         head = frames.request(frame)
-        if head.api_key in frames.NAMING:
-            self._naming.add(head.correlation_id)
+        self._asked[head.correlation_id] = head.api_key
         found = frames.transaction_request(frame, head)
         held = None if found is None else self._proxy.holder_of(found)
         if held is not None:
@@ -220,8 +247,11 @@ class _Link:
         held = self._waiting.pop(answers, None)
         if held is not None:
             held.answered(frame)
-        if answers in self._naming:
-            self._naming.discard(answers)
+        # A produce request without acknowledgement has no answer; no client here sends one.
+        asked = self._asked.pop(answers)
+        if self._proxy.withholds(asked, frame):
+            return
+        if asked in frames.NAMING:
             frame = self._proxy.renamed(frame)
         with contextlib.suppress(ConnectionError):
             self._to_client.write(frame)

@@ -108,7 +108,7 @@ def side_by_side(cluster: Cluster) -> dict[str, Row]:
 
 
 def check_whole(row: Row, fault: Fault) -> None:
-    assert row.status == "passed", row
+    assert row.status == "passed", msgspec.json.encode(row).decode()  # whole: notes say why
     assert not any(verdict.count for verdict in row.verdicts.values()), row
     assert row.records >= RECORDS // 2, row
     hops = fault.ground.hops
