@@ -1,4 +1,4 @@
-"""`agentlog schemas list|show|lock`: the event types and the lock of their ids."""
+"""`agentlog schemas`: the event types, the lock of their ids, and what reviews them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
+from consumers.cli import schemas_diff
 from consumers.cli.output import emit, stdout
+from consumers.revisions import folder_at
 from streams.errors import ProofFailed
 from streams.schemas import EventType
 from streams.schemas.catalogue import update_lock
 from streams.schemas.folders import SchemaFolder, builtin_folder
+from streams.schemas.lock import LOCK_FILE, read_lock, require_kept
 from streams.schemas.subjects import Subject
 from streams.session import load_catalogue, read_settings
 from streams.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Event types, their schemas and ids.")
+
+app.command(name="diff")(schemas_diff.diff)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -64,9 +69,18 @@ def lock(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 if there is anything to lock.")
     ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="REF", help="Refuse ids that are not as at this revision of git."
+        ),
+    ] = None,
 ) -> None:
     """Give new and changed schemas an id. Commit what it writes; nothing is ever renumbered."""
     where = folder or read_settings().schemas_dir or builtin_folder()
+    if base is not None:
+        with folder_at(where, base) as copied:
+            require_kept(where / LOCK_FILE, read_lock(where), read_lock(copied))
     added = update_lock(where, dry_run=check)
     for entry in added:
         stdout.print(f"{entry.type} v{entry.version} → {entry.id}")
