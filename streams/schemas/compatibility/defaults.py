@@ -1,0 +1,99 @@
+"""Defaults: whether a JSON value is one of a type (section "Records", field default values).
+
+As the specification says since 1.12: a union's default may be a value of any of its branches. Bytes
+are strings of the code points 0 to 255; a record's fields may be left out where they have defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from streams.schemas.compatibility.model import (
+    Array,
+    AvroType,
+    Enum,
+    Fixed,
+    Map,
+    Primitive,
+    Record,
+    Union,
+    describe,
+    label,
+)
+
+_BITS: Final = {"int": 31, "long": 63}
+_JSON: Final[dict[str, type[Any]]] = {"array": list, "object": dict}
+
+
+def default_problem(type_: AvroType, value: Any) -> str | None:
+    """Why a value is none of a type, with the path inside of it; None if it is one."""
+    match type_:
+        case Primitive():
+            return _primitive(type_.kind, value)
+        case Enum():
+            known = isinstance(value, str) and value in type_.symbols
+            return None if known else f"{value!r} is no symbol of {describe(type_)}"
+        case Fixed():
+            fits = _is_bytes(value) and len(value) == type_.size
+            return None if fits else f"{value!r} is no string of {type_.size} bytes"
+        case Union():
+            return _union(type_, value)
+        case _:
+            return _holder(type_, value)
+
+
+def _holder(type_: Array | Map | Record, value: Any) -> str | None:
+    """The first thing in a value that does not fit, and where."""
+    called = "array" if isinstance(type_, Array) else "object"
+    if not isinstance(value, _JSON[called]):
+        return f"{value!r} is no {called}"
+    found: Iterator[tuple[str, str | None]]
+    match type_:
+        case Array():
+            found = ((f"[{n}]", default_problem(type_.items, v)) for n, v in enumerate(value))
+        case Map():
+            found = ((f"[{key!r}]", default_problem(type_.values, v)) for key, v in value.items())
+        case Record():
+            found = ((f".{name}", _field(type_, name, value)) for name in type_.fields)
+    return next((f"{place}: {problem}" for place, problem in found if problem), None)
+
+
+def _field(record: Record, name: str, value: dict[str, Any]) -> str | None:
+    field = record.fields[name]
+    if name in value:
+        return default_problem(field.type, value[name])
+    # A default left out is checked where it stands: to follow it here might never end.
+    return None if field.has_default else "is missing, and has no default of its own"
+
+
+def _union(union: Union, value: Any) -> str | None:
+    why = []
+    for branch in union.branches:
+        problem = default_problem(branch, value)
+        if problem is None:
+            return None
+        why.append(f"{label(branch)}: {problem}")
+    return f"fits no branch of the union ({'; '.join(why)})"
+
+
+def _primitive(kind: str, value: Any) -> str | None:
+    match kind:
+        case "null":
+            fits = value is None
+        case "boolean":
+            fits = isinstance(value, bool)
+        case "int" | "long":
+            bound = 1 << _BITS[kind]
+            fits = type(value) is int and -bound <= value < bound
+        case "float" | "double":
+            fits = type(value) in {int, float}
+        case "bytes":
+            fits = _is_bytes(value)
+        case _:
+            fits = isinstance(value, str)
+    return None if fits else f"{value!r} is no {kind}"
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, str) and all(ord(char) <= 0xFF for char in value)

@@ -1,0 +1,215 @@
+"""Pairs: what a reader's schema makes of what a writer's schema wrote, type by type.
+
+1. Every pair of types that data can bring together becomes a node: what one look says of it, and
+   the pairs inside. Recursion is a cycle, for a pair of records is made once.
+2. A pair fails if an error can be reached from it. Nothing is concluded of any pair before all are
+   known, so no verdict of an unfinished one can leak into another.
+3. The findings are told along the first way from the root to each node, so each has its whole path;
+   a union says of all of its branches why they failed.
+
+It searches among nodes and does not recurse, so long chains of types are no matter.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from streams.schemas.compatibility.findings import Finding, FindingKind, Report, Severity
+from streams.schemas.compatibility.matching import branch_mismatch, is_same, mismatch
+from streams.schemas.compatibility.model import (
+    AvroType,
+    ParsedSchema,
+    Primitive,
+    Record,
+    Union,
+    describe,
+    label,
+)
+from streams.schemas.compatibility.parsing import parse_schema
+from streams.schemas.compatibility.resolving import Said, resolved
+
+ROOT: Final = "$"
+"""The path of the schemas themselves."""
+
+
+def compare(writer: Any, reader: Any) -> Report:
+    """What a reader makes of a writer's records; schemas as JSON, or parsed once for many.
+
+    Raises `InvalidSchema` for JSON that is no schema.
+    """
+    written = writer if isinstance(writer, ParsedSchema) else parse_schema(writer)
+    wanted = reader if isinstance(reader, ParsedSchema) else parse_schema(reader)
+    return Report(tuple(_Comparison(written, wanted).findings()))
+
+
+class _Pair:
+    """A writer's type that meets a reader's."""
+
+    __slots__ = ("inside", "is_branch", "reader", "said", "tried", "writer")
+
+    def __init__(self, writer: AvroType, reader: AvroType, *, is_branch: bool) -> None:
+        self.writer = writer
+        self.reader = reader
+        self.is_branch = is_branch
+        """Whether the path names a branch of the writer's union already."""
+        self.said: list[Said] = []
+        self.inside: list[tuple[str, _Pair]] = []
+        self.tried: list[tuple[str, str]] = []
+        """Branches of the reader's union and why each is not read; empty for the one that is."""
+
+    @property
+    def has_error(self) -> bool:
+        return any(said.kind.severity is Severity.ERROR for said in self.said)
+
+
+class _Comparison:
+    def __init__(self, writer: ParsedSchema, reader: ParsedSchema) -> None:
+        self._schema = reader
+        self._records: dict[tuple[int, int], _Pair] = {}
+        self._unseen: list[_Pair] = []
+        self._pairs: list[_Pair] = []
+        self._root = self._pair(writer.root, reader.root)
+        while self._unseen:
+            pair = self._unseen.pop()
+            self._look(pair)
+            self._pairs.append(pair)
+        self._say_of_failed_unions()
+
+    def findings(self) -> Iterator[Finding]:
+        """Everything said, with its path: from the root on, a type before what is inside."""
+        waiting, told = [(ROOT, self._root)], set()
+        while waiting:
+            path, pair = waiting.pop()
+            if id(pair) in told:
+                continue
+            told.add(id(pair))
+            for kind, message, step in pair.said:
+                yield Finding(f"{path}{step}", kind, kind.severity, message)
+            waiting += [(f"{path}{step}", inner) for step, inner in reversed(pair.inside)]
+
+    def _pair(self, writer: AvroType, reader: AvroType, *, is_branch: bool = False) -> _Pair:
+        if not (isinstance(writer, Record) and isinstance(reader, Record)):
+            pair = _Pair(writer, reader, is_branch=is_branch)
+            self._unseen.append(pair)
+            return pair
+        known = self._records.get((id(writer), id(reader)))
+        if known is None:
+            known = self._records[id(writer), id(reader)] = _Pair(writer, reader, is_branch=False)
+            self._unseen.append(known)
+        return known
+
+    def _look(self, pair: _Pair) -> None:
+        writer, reader = pair.writer, pair.reader
+        if isinstance(writer, Union):
+            for branch in writer.branches:
+                inner = self._pair(branch, reader, is_branch=True)
+                pair.inside.append((f"|{_label(branch, writer)}", inner))
+        elif isinstance(reader, Union):
+            self._choose(pair, reader)
+        elif found := mismatch(writer, reader):
+            pair.said.append(Said(*found))
+        else:
+            pair.said, inside = resolved(writer, reader, self._schema)
+            pair.inside = [
+                (step, self._pair(inner, wanted))
+                for step, inner, wanted in inside
+                if not _is_plain(inner, wanted)
+            ]
+
+    def _choose(self, pair: _Pair, union: Union) -> None:
+        """The first branch that matches, as the specification says; and what others would take."""
+        writer, chosen, same = pair.writer, None, None
+        for branch in union.branches:
+            found = branch_mismatch(writer, branch)
+            reason = found.message if found else ""
+            if found is None and chosen is not None:
+                reason = f"would match, but {_label(chosen, union)} comes first"
+            elif found is None:
+                chosen = branch
+            if found is None and same is None and is_same(writer, branch):
+                same = branch
+            pair.tried.append((_label(branch, union), reason))
+        if chosen is None:
+            pair.said.append(Said(FindingKind.NO_UNION_BRANCH, _no_branch(pair.writer, pair.tried)))
+            return
+        name = _label(chosen, union)
+        if same is not None and same is not chosen:
+            pair.said.append(
+                Said(
+                    FindingKind.UNION_CHOICE,
+                    f"{describe(writer)} is read as {name}, the first branch that matches, as the "
+                    f"specification says; Java's decoder takes {_label(same, union)}: put that "
+                    "one first",
+                )
+            )
+        step = f"|{name}" if not pair.is_branch else ""
+        if pair.is_branch and label(writer) != label(chosen):
+            step = f"→{name}"
+        pair.inside.append((step, self._pair(writer, chosen)))
+
+    def _say_of_failed_unions(self) -> None:
+        failing = self._failing()
+        failed = []
+        for pair in self._pairs if failing else ():
+            if pair.tried and pair.inside and pair.inside[0][1] in failing:
+                why = _nearest_error(pair.inside[0][1], failing)
+                failed.append((pair, [(name, reason or why) for name, reason in pair.tried]))
+        for pair, tried in failed:
+            pair.said.append(Said(FindingKind.NO_UNION_BRANCH, _no_branch(pair.writer, tried)))
+
+    def _failing(self) -> set[_Pair]:
+        """The pairs from which an error can be reached."""
+        failing = {pair for pair in self._pairs if pair.has_error}
+        if not failing:
+            return failing
+        outer: dict[_Pair, list[_Pair]] = {}
+        for pair in self._pairs:
+            for _, inner in pair.inside:
+                outer.setdefault(inner, []).append(pair)
+        waiting = list(failing)
+        while waiting:
+            for pair in outer.get(waiting.pop(), ()):
+                if pair not in failing:
+                    failing.add(pair)
+                    waiting.append(pair)
+        return failing
+
+
+def _nearest_error(start: _Pair, failing: set[_Pair]) -> str:
+    """The first error inside of a failing pair, with the way to it."""
+    waiting, seen = deque([("", start)]), {start}
+    while waiting:
+        path, pair = waiting.popleft()
+        for kind, message, step in pair.said:
+            if kind.severity is Severity.ERROR:
+                where = f"{path}{step}"
+                return f"matches, but {where}: {message}" if where else message
+        for step, inner in pair.inside:
+            if inner in failing and inner not in seen:
+                seen.add(inner)
+                waiting.append((f"{path}{step}", inner))
+    raise AssertionError("a failing pair leads to an error")
+
+
+def _no_branch(writer: AvroType, tried: list[tuple[str, str]]) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in tried) or "it has none"
+    return f"no branch of the reader's union can be read from {describe(writer)} ({reasons})"
+
+
+def _label(branch: AvroType, union: Union) -> str:
+    """What a path calls a branch; by its full name where another one has the same."""
+    name = label(branch)
+    alike = sum(label(other) == name for other in union.branches)
+    return name if alike < 2 else describe(branch).rpartition(" ")[2]
+
+
+def _is_plain(writer: AvroType, reader: AvroType) -> bool:
+    """Whether two types are one primitive type, of which there is nothing to say."""
+    return (
+        isinstance(writer, Primitive)
+        and isinstance(reader, Primitive)
+        and writer.kind == reader.kind
+        and writer.logical == reader.logical
+    )

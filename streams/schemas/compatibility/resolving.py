@@ -1,0 +1,182 @@
+"""Resolving: what there is to say of two types that match, and the pairs of types inside of them.
+
+`said` is what one look shows: a kind of finding, where (a step of the path, empty for the place
+itself) and a sentence. `inside` is where to look next.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from streams.schemas.compatibility.findings import FindingKind
+from streams.schemas.compatibility.logical import logical_difference
+from streams.schemas.compatibility.model import (
+    Array,
+    AvroType,
+    Enum,
+    Field,
+    Fixed,
+    Map,
+    Named,
+    ParsedSchema,
+    Primitive,
+    Record,
+    describe,
+)
+from streams.schemas.compatibility.names import unqualified
+from streams.schemas.compatibility.promotions import EXACT, PROMOTIONS
+from streams.schemas.compatibility.renames import fields_taken
+
+
+class Said(NamedTuple):
+    """One thing to say of a pair, `step` further down its path."""
+
+    kind: FindingKind
+    message: str
+    step: str = ""
+
+
+class Inside(NamedTuple):
+    """A pair of types that data of the outer pair brings together."""
+
+    step: str
+    writer: AvroType
+    reader: AvroType
+
+
+Resolved = tuple[list[Said], list[Inside]]
+
+
+def resolved(writer: AvroType, reader: AvroType, schema: ParsedSchema) -> Resolved:
+    """What there is to say of two types that match, neither a union; `schema` is the reader's."""
+    said = _names(writer, reader, schema) if isinstance(writer, Named) else []
+    match writer, reader:
+        case Primitive(), Primitive():
+            return _primitives(writer, reader), []
+        case Array(), Array():
+            return said, [Inside("[]", writer.items, reader.items)]
+        case Map(), Map():
+            return said, [Inside("{}", writer.values, reader.values)]
+        case Enum(), Enum():
+            return [*said, *_symbols(writer, reader)], []
+        case Fixed(), Fixed():
+            difference = logical_difference(writer.logical, reader.logical)
+            return [*said, Said(*difference)] if difference else said, []
+        case Record(), Record():
+            told, inside = _fields(writer, reader)
+            return [*said, *told], inside
+        case _:
+            raise AssertionError(f"{describe(writer)} does not match {describe(reader)}")
+
+
+def _names(writer: Named, reader: AvroType, schema: ParsedSchema) -> list[Said]:
+    assert isinstance(reader, Named)
+    said = []
+    claimed = [owner for owner in schema.alias_owners.get(writer.name, ()) if owner != reader.name]
+    if writer.name != reader.name and writer.name in schema.named:
+        claimed.append(writer.name)
+    if claimed:
+        said.append(
+            Said(
+                FindingKind.ALIAS_AMBIGUOUS,
+                f"{writer.name} is read as {reader.name} here, and {' and '.join(claimed)} of the "
+                "reader claims that name too: readers that rename the writer's schema first, as "
+                "Java's does, take that one; remove the alias",
+            )
+        )
+    if writer.name == reader.name:
+        return said
+    if writer.name in reader.aliases:
+        said.append(
+            Said(
+                FindingKind.RENAMED, f"{reader.name} takes the writer's {writer.name} by its alias"
+            )
+        )
+    else:
+        said.append(
+            Said(
+                FindingKind.NAMESPACE_DIFFERS,
+                f"{describe(writer)} is read as {reader.name}, by the unqualified name alone, as "
+                "the specification says; readers that go by full names refuse it, Java's decoder "
+                f"inside unions: give the reader the alias {writer.name!r}",
+            )
+        )
+    return said
+
+
+def _primitives(writer: Primitive, reader: Primitive) -> list[Said]:
+    said = []
+    if writer.kind != reader.kind:
+        lost = PROMOTIONS[writer.kind, reader.kind]
+        both = f"{writer.kind} is read as {reader.kind}"
+        if lost is EXACT:
+            said.append(Said(FindingKind.PROMOTION, f"{both}, exactly"))
+        else:
+            said.append(Said(FindingKind.LOSSY_PROMOTION, f"{both}: {lost}"))
+    difference = logical_difference(writer.logical, reader.logical)
+    return [*said, Said(*difference)] if difference else said
+
+
+def _symbols(writer: Enum, reader: Enum) -> list[Said]:
+    known = set(reader.symbols)
+    missing = [symbol for symbol in writer.symbols if symbol not in known]
+    if not missing:
+        return []
+    names = ", ".join(missing)
+    if reader.default is None:
+        return [
+            Said(
+                FindingKind.MISSING_SYMBOLS,
+                f"{describe(reader)} lacks the writer's {names} and has no default symbol (a "
+                "field's default is for a field that is missing): add them, or a default to the "
+                "enum",
+            )
+        ]
+    return [
+        Said(
+            FindingKind.SYMBOLS_DEFAULTED,
+            f"{describe(reader)} lacks the writer's {names}: they are read as {reader.default}",
+        )
+    ]
+
+
+def _fields(writer: Record, reader: Record) -> Resolved:
+    said: list[Said] = []
+    inside: list[Inside] = []
+    places = {name: n for n, name in enumerate(writer.fields)}
+    order = []
+    for field, written, about in fields_taken(writer, reader):
+        step = f".{field.name}"
+        said += [Said(kind, message, step) for kind, message in about]
+        if written is not None:
+            order.append(places.pop(written.name, -1))
+            inside.append(Inside(step, written.type, field.type))
+        elif not any(kind is FindingKind.ALIAS_CONFLICT for kind, _ in about):
+            said.append(_filled(field, step, writer))
+    if order != sorted(order):
+        said.append(
+            Said(FindingKind.FIELD_ORDER, f"the fields of {reader.name} stand in another order")
+        )
+    said += [
+        Said(FindingKind.FIELD_IGNORED, f"the writer's {name} is not read", f".{name}")
+        for name in places
+    ]
+    return said, inside
+
+
+def _filled(field: Field, step: str, writer: Record) -> Said:
+    if field.has_default:
+        return Said(
+            FindingKind.DEFAULT_USED,
+            f"{unqualified(writer.name)} of the writer has no {field.name}: the default is read",
+            step,
+        )
+    hint = ""
+    if isinstance(field.type, Enum) and field.type.default is not None:
+        hint = " (the enum's own default stands for unknown symbols, and fills no field)"
+    return Said(
+        FindingKind.MISSING_DEFAULT,
+        f"{field.name} is not in the writer's {writer.name} and has no default{hint}: give it one, "
+        "or the name that it had as an alias",
+        step,
+    )
