@@ -26,12 +26,13 @@ run: $(READY) ## Run the main job: history on real Kafka, rebuilt and proven (AR
 test: $(READY) ## Run the tests on a real embedded Kafka (ARGS="-k name")
 	$(BIN)/python -m pytest $(or $(ARGS),$(WHOLE))
 
-check: $(READY) ## Lint, format, types, the direction of imports, the schema lock
+check: $(READY) ## Lint, format, types, the direction of imports, the schemas and their lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/agentlog schemas lock --check
+	$(BIN)/agentlog schemas lint
 
 bench: $(READY) $(NEEDED) ## Run the benchmarks, each beside its baseline (ARGS="publish replay")
 	$(BIN)/python -m benchmarks $(ARGS)

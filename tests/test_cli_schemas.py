@@ -12,8 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from consumers.cli.main import app as cli
-from streams.errors import ConfigurationError, UnknownType
+from streams.errors import ConfigurationError, ProofFailed, UnknownType
 from streams.schemas.catalogue import update_lock
+from streams.schemas.lint import RULES
 from tests.schemas.folder import field, record, write_folder, write_type
 
 Run = Callable[..., Any]
@@ -143,3 +144,41 @@ def test_an_id_that_was_renumbered_since_a_revision_is_refused(run: Run, folder:
     refused = run("lock", "--check", "--base", "one")
     assert isinstance(refused.exception, ConfigurationError)
     assert "was released with id 1074790401 and now has 1074790409" in str(refused.exception)
+
+
+def test_lint_says_what_is_broken_where_and_why(run: Run, folder: Path) -> None:
+    """And ends with 1; a waiver in the file lets it."""
+    assert run("lint").exit_code == 0
+    path = write_type(folder, record("Placed", field("timeout", "int")))
+    done = run("lint", "--json")
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (problem["type"], problem["path"], problem["rule"]) == (
+        "acme.order.Placed",
+        "timeout",
+        "unit-in-name",
+    )
+    assert isinstance(done.exception, ProofFailed)
+    assert str(path) in run("lint").stdout
+    subjects = folder / "subjects.toml"
+    subjects.write_text(
+        subjects.read_text()
+        + '[[subject."acme.order.Placed".waivers]]\nrule = "unit-in-name"\n'
+        + 'reason = "released"\nexpires = 2999-01-01\n'
+    )
+    done = run("lint", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["problems"]) == (0, [])
+    (waived,) = json.loads(done.stdout)["waived"]
+    assert waived["waiver"] == {"reason": "released", "owner": "orders", "expires": "2999-01-01"}
+
+
+def test_the_rules_are_shown_with_their_reasons(run: Run) -> None:
+    rules = json.loads(run("lint", "--rules", "--json").stdout)["rules"]
+    assert {one["id"] for one in rules} == RULES.keys()
+    assert "Who reads `timeout: 5` waits five of something." in run("lint", "--rules").stdout
+
+
+def test_a_folder_without_modes_is_not_let_through(run: Run, folder: Path) -> None:
+    (folder / "subjects.toml").unlink()
+    refused = run("lint")
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "so no type has a compatibility mode" in str(refused.exception)

@@ -22,6 +22,7 @@ from streams.envelope import Kind
 from streams.errors import ConfigurationError
 from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked
 from streams.schemas.subjects import SUBJECTS_FILE, Subjects, read_subjects
+from streams.schemas.writer_schema import PAYLOAD_FIELD
 
 ENVELOPE_FILE: Final = "envelope.avsc"
 
@@ -88,6 +89,12 @@ def builtin_folder() -> Path:
     package = Path(streams.__file__).parent
     shipped = package / "_schemas_avro"
     return shipped if shipped.exists() else package.parent / "schemas-avro"
+
+
+def reserved_names() -> frozenset[str]:
+    """What a payload's own fields should not be called: the envelope's fields, and its own."""
+    fields = read_avsc(builtin_folder() / ENVELOPE_FILE)["fields"]
+    return frozenset({PAYLOAD_FIELD, *(field["name"] for field in fields)})
 
 
 def payload_files(folder: Path) -> dict[str, PayloadFile]:

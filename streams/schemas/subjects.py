@@ -25,29 +25,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from datetime import date
 from difflib import get_close_matches
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 
 from streams.errors import ConfigurationError
+from streams.schemas.compatibility.modes import Mode
 
 SUBJECTS_FILE: Final = "subjects.toml"
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class Mode(StrEnum):
-    """Compatibility modes, as in the Confluent Schema Registry."""
-
-    BACKWARD = "BACKWARD"
-    BACKWARD_TRANSITIVE = "BACKWARD_TRANSITIVE"
-    FORWARD = "FORWARD"
-    FORWARD_TRANSITIVE = "FORWARD_TRANSITIVE"
-    FULL = "FULL"
-    FULL_TRANSITIVE = "FULL_TRANSITIVE"
-    NONE = "NONE"
 
 
 class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

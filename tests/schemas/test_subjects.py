@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from streams.errors import ConfigurationError
+from streams.schemas.compatibility import Mode
 from streams.schemas.folders import SchemaFolder, builtin_folder
-from streams.schemas.subjects import Mode, read_subjects
+from streams.schemas.subjects import read_subjects
 from tests.schemas.folder import record, write_folder, write_type
 
 TYPES = ("acme.order.Placed", "acme.order.Paid")
