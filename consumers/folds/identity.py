@@ -79,4 +79,5 @@ def _schemas(catalogue: Catalogue) -> str:
         aliases = ",".join(event.aliases)
         found.update(f"{name}\x00{event.schema_id}\x00{aliases}\x00".encode())
         found.update(event.writer.text.encode() + b"\x00")
+    found.update(",".join(catalogue.upcasters).encode())
     return found.hexdigest()

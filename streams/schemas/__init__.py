@@ -8,6 +8,16 @@ from streams.schemas.catalogue import Catalogue, EventType
 from streams.schemas.codec import Codec
 from streams.schemas.framing import frame, unframe
 from streams.schemas.stored import StoredPayload
+from streams.schemas.upcasting import Upcasters
 from streams.schemas.writer_schema import WriterSchema
 
-__all__ = ["Catalogue", "Codec", "EventType", "StoredPayload", "WriterSchema", "frame", "unframe"]
+__all__ = [
+    "Catalogue",
+    "Codec",
+    "EventType",
+    "StoredPayload",
+    "Upcasters",
+    "WriterSchema",
+    "frame",
+    "unframe",
+]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,14 @@ from streams.envelope import Kind
 from streams.errors import ConfigurationError, UnknownType
 from streams.schemas.folders import ENVELOPE_FILE, builtin_folder, payload_files, read_avsc
 from streams.schemas.lock import Lock, LockedSchema, read_lock, read_locked, write_lock
+from streams.schemas.upcasting import (
+    Rung,
+    Upcasters,
+    load_upcasters,
+    require_known,
+    require_way_up,
+    up_to,
+)
 from streams.schemas.writer_schema import Schema, WriterSchema, composite, fingerprint
 
 NOT_LOCKED: Final = 0
@@ -33,6 +42,11 @@ class EventType(msgspec.Struct, frozen=True):
     writer: WriterSchema
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What it has been called, its name of today last."""
+        return (*self.aliases, self.name)
+
+    @property
     def schema_id(self) -> int:
         """Id that its records carry."""
         return self.writer.id
@@ -46,23 +60,37 @@ class EventType(msgspec.Struct, frozen=True):
 class Catalogue:
     """Event types by name, writer schemas by id."""
 
-    def __init__(self, types: Mapping[str, EventType], schemas: Mapping[int, WriterSchema]) -> None:
+    def __init__(
+        self,
+        types: Mapping[str, EventType],
+        schemas: Mapping[int, WriterSchema],
+        ladders: Mapping[str, Sequence[Rung]] | None = None,
+        upcasters: Sequence[str] = (),
+    ) -> None:
         self.types = types
         self._schemas = schemas
         self._aliases = {old: event for event in types.values() for old in event.aliases}
+        self._ladders = ladders or {}
+        self.upcasters = tuple(upcasters)
+        """SHA-256, in hex, of each folder's upcasters."""
 
     @classmethod
     def load(cls, *extra_folders: Path) -> Catalogue:
         """The built-in types, then those of the given folders.
 
-        Raises `ConfigurationError` where files are unreadable, names or ids clash, or a lock does
-        not agree with its files.
+        Raises `ConfigurationError` where files are unreadable, names or ids clash, a lock does not
+        agree with its files, or a version that was released cannot be read as today's.
         """
         types: dict[str, EventType] = {}
         schemas: dict[int, WriterSchema] = {}
+        ladders: dict[str, Sequence[Rung]] = {}
+        upcasters = []
         for folder in (builtin_folder(), *extra_folders):
-            _load_folder(folder, types, schemas)
-        return cls(types, schemas)
+            lock = _load_folder(folder, types, schemas)
+            steps = load_upcasters(folder)
+            upcasters.append(steps.sha256)
+            ladders |= _ladders(folder, lock, types, schemas, steps)
+        return cls(types, schemas, ladders, upcasters)
 
     @classmethod
     def reading(cls, folder: Path, known: Catalogue) -> Catalogue:
@@ -74,14 +102,17 @@ class Catalogue:
         """
         whole = (folder / ENVELOPE_FILE).exists()
         types = {} if whole else dict(cls.load().types)
-        schemas = dict(known._schemas)
+        schemas, ladders = dict(known._schemas), dict(known._ladders)
+        upcasters = load_upcasters(folder)
         ids = {fingerprint(writer.schema): schema_id for schema_id, writer in schemas.items()}
         for n, (name, (schema, path)) in enumerate(_composites(folder).items(), 1):
             _require_avro(schema, path)
             schema_id = ids.get(fingerprint(schema), -n)
             writer = schemas.setdefault(schema_id, WriterSchema(schema_id, schema))
             types[name] = _described(name, writer, path, NOT_LOCKED)
-        return cls(types, schemas)
+            released = [rung for old in types[name].names for rung in known._ladders.get(old, ())]
+            ladders[name] = up_to(writer, name, released, upcasters)
+        return cls(types, schemas, ladders, [*known.upcasters, upcasters.sha256])
 
     def type(self, name: str) -> EventType:
         """The type of this name, or the one that has it as an alias. Raises `UnknownType`."""
@@ -98,6 +129,19 @@ class Catalogue:
     def by_id(self, schema_id: int) -> WriterSchema | None:
         """The writer schema of an id, of any version."""
         return self._schemas.get(schema_id)
+
+    def way_up(self, writer: WriterSchema) -> Sequence[Rung]:
+        """From a writer's version to the one that its type is read as here."""
+        current = self.find(writer.payload_name)
+        here = Rung(writer.payload_name, NOT_LOCKED, writer)
+        if current is None:
+            return (here,)
+        ladder = self._ladders.get(current.name, ())
+        for n, rung in enumerate(ladder):
+            if rung.writer.id == writer.id:
+                return ladder[n:]
+        # Another process is ahead of us, or the version that is read as is an old one.
+        return here, Rung(current.name, current.version, current.writer)
 
     @cached_property
     def schema_ids(self) -> frozenset[int]:
@@ -119,7 +163,7 @@ def update_lock(folder: Path, *, dry_run: bool = False) -> tuple[LockedSchema, .
 
 def _load_folder(
     folder: Path, types: dict[str, EventType], schemas: dict[int, WriterSchema]
-) -> None:
+) -> Lock:
     lock = read_lock(folder)
     for entry in lock.schemas:
         if entry.id in schemas:
@@ -134,6 +178,32 @@ def _load_folder(
                 "or another folder too; give it a namespace of its own"
             )
         types[name] = _event_type(name, schema, path, lock, schemas)
+    return lock
+
+
+def _ladders(
+    folder: Path,
+    lock: Lock,
+    types: Mapping[str, EventType],
+    schemas: Mapping[int, WriterSchema],
+    upcasters: Upcasters,
+) -> dict[str, Sequence[Rung]]:
+    """Of each of a folder's types all versions that were released, oldest first."""
+    released = defaultdict(list)
+    for entry in lock.schemas:
+        step = upcasters.steps.get((entry.type, entry.version))
+        released[entry.type].append(Rung(entry.type, entry.version, schemas[entry.id], step))
+    found = {
+        name: [rung for old in types[name].names for rung in released.get(old, ())]
+        for name in released.keys() & types.keys()
+    }
+    try:
+        require_known(upcasters, list(found.values()))
+        for rungs in found.values():
+            require_way_up(rungs, upcasters)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{folder}: {error}") from error
+    return {name: tuple(rungs) for name, rungs in found.items()}
 
 
 def _event_type(

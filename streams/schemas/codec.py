@@ -108,10 +108,7 @@ class Codec:
         schema_id, _ = unframe(framed, header)
         writer = self.writer_schema(schema_id)
         try:
-            current = self.catalogue.find(writer.payload_name)
-            same = current is None or current.writer.id == writer.id
-            reader = PayloadReader(writer, None if same or current is None else current.writer)
-            reading = writer.front, reader
+            reading = writer.front, PayloadReader(self.catalogue.way_up(writer))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DecodeError(f"schema id {schema_id} is not an envelope's: {error}") from error
         self._readings[framed[:PREFIX_LENGTH]] = reading

@@ -5,6 +5,7 @@
       lock.json                 every version that was ever released, with its id
       locked/agentlog.task.AssignTask.v1.avsc
       subjects.toml             mode, owner and waivers of each type
+      upcasters.py              what Avro's resolution cannot do, version by version
 
 A payload's record may carry `"kind"`: the kind of its envelopes where the sender names none. A
 user's own folder looks the same, without `envelope.avsc`: the envelope is ours.

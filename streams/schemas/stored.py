@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
-
-import fastavro
-from fastavro.read import SchemaResolutionError
+from typing import TYPE_CHECKING, Any
 
 from streams.errors import DecodeError
 from streams.schemas.decoder import BAD_BYTES, Decoder, why
+from streams.schemas.upcasting import climb
 
 if TYPE_CHECKING:
-    from streams.schemas.writer_schema import Schema, WriterSchema
-
-_read: Final[Any] = fastavro.schemaless_reader
+    from streams.schemas.upcasting import Rung
+    from streams.schemas.writer_schema import WriterSchema
 
 
 class PayloadReader:
-    """How the payloads of one writer are read: as they were written, or as a newer version."""
+    """How the payloads of one writer are read: as they were written, or as today's version."""
 
-    def __init__(self, writer: WriterSchema, version: WriterSchema | None = None) -> None:
-        self.writer = writer
-        self._version = version
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        """`rungs`: the writer's version, and those above it up to today's."""
+        self.writer = rungs[0].writer
+        self._rungs = rungs
 
     @cached_property
     def decode(self) -> Decoder:
         """Made when first needed: whoever only routes never needs it."""
-        decode = self.writer.payload_decoder
-        if self._version is None:
-            return decode
-        return _resolving(self.writer.payload, self._version.payload, decode)
+        return climb(self._rungs)
 
 
 class StoredPayload(Mapping[str, Any]):
@@ -80,20 +74,3 @@ class StoredPayload(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self.fields)
-
-
-def _resolving(written: Schema, wanted: Schema, decode_written: Decoder) -> Decoder:
-    """Decodes what one schema wrote into what another says, as Avro resolves the two.
-
-    fastavro skips past the bytes' end and takes an index from the list's end, so the writer's own
-    decoder refuses first what is no value of its schema.
-    """
-
-    def decode(b: bytes, i: int) -> Any:
-        decode_written(b, i)
-        try:
-            return _read(BytesIO(b[i:]), written, wanted)
-        except SchemaResolutionError as error:
-            raise ValueError(str(error)) from error
-
-    return decode
