@@ -1,0 +1,248 @@
+"""`agentlog schemas check`: can every reader read what every writer wrote."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.text import Text
+
+from consumers.cli.asked import AsJson
+from consumers.cli.output import emit, emit_line, stderr, stdout
+from consumers.cli.schemas_diff import Folder, choose_folder
+from streams.errors import ConfigurationError
+from streams.schemas.checking import Told, TypeCheck, check_folder
+from streams.schemas.compatibility import (
+    Finding,
+    FindingKind,
+    InvalidSchema,
+    Mode,
+    ParsedSchema,
+    Report,
+    Severity,
+    compare,
+    parse_schema,
+    parse_text,
+)
+from streams.schemas.compatibility.texts import located, read_json
+from streams.schemas.folders import SchemaFolder
+
+_COLOURS = {
+    Severity.ERROR: "red",
+    Severity.SEMANTIC: "magenta",
+    Severity.WARNING: "yellow",
+    Severity.INFO: "dim",
+}
+_JSON_BEGINS = ("{", "[", '"')
+
+
+def check(
+    writer: Annotated[
+        Path | None, typer.Option(metavar="W.avsc", help="What the records were written with.")
+    ] = None,
+    reader: Annotated[
+        Path | None, typer.Option(metavar="R.avsc", help="What is to read them.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAIRS.jsonl",
+            help='Many pairs, one {"writer", "reader"} a line; - reads stdin. Prints JSON lines.',
+        ),
+    ] = None,
+    folder: Folder = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="For the folder's types, instead of subjects.toml's.")
+    ] = None,
+    json_: AsJson = False,
+) -> None:
+    """Can readers read what writers wrote: exit 1 if not, 2 if a schema is none.
+
+    Without options: the files of the schemas folder as they are now, each against its released
+    versions, as far as its mode in subjects.toml promises. Or two files, or many pairs.
+    """
+    if (writer is None) != (reader is None):
+        raise typer.BadParameter("--writer and --reader go together")
+    if (writer is not None) + (pairs is not None) + (folder is not None) > 1:
+        raise typer.BadParameter("name two files, or --pairs, or a --folder: one of them")
+    if pairs is not None:
+        _check_pairs(pairs)
+    elif writer is not None and reader is not None:
+        _check_files(writer, reader, json_=json_)
+    else:
+        _check_folder(choose_folder(folder), mode, json_=json_)
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """A report as JSON."""
+    return {"compatible": report.compatible, "findings": report.findings}
+
+
+def _check_files(writer: Path, reader: Path, *, json_: bool) -> None:
+    report = compare(_read(writer), _read(reader))
+    if json_:
+        emit(report_document(report))
+    else:
+        for finding in report.findings:
+            stdout.print(_line(finding), soft_wrap=True)
+        verdict = "reads all" if report.compatible else "does not read all"
+        stdout.print(f"{reader} {verdict} that {writer} wrote", markup=False, soft_wrap=True)
+    _exit(compatible=report.compatible)
+
+
+def _check_pairs(path: Path) -> None:
+    """One line for one pair, in order; an invalid one is said so in its place."""
+    compatible, invalid = True, []
+    with _lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                report = _compare_line(line, str(path), number)
+            except InvalidSchema as error:
+                invalid.append(error)
+                said = Finding(error.path, FindingKind.INVALID_SCHEMA, Severity.ERROR, f"{error}")
+                report = Report((said,))
+            compatible = compatible and report.compatible
+            emit_line(report_document(report))
+    if invalid:
+        others = f"; {len(invalid) - 1} more pairs are invalid" if len(invalid) > 1 else ""
+        raise ConfigurationError(f"{invalid[0]}{others}")
+    _exit(compatible=compatible)
+
+
+def _compare_line(line: str, source: str, number: int) -> Report:
+    pair = read_json(line, source, first_line=number)
+    sides = []
+    for side in ("writer", "reader"):
+        if not isinstance(pair, dict) or side not in pair:
+            raise InvalidSchema(
+                (), f'a line is {{"writer": …, "reader": …}}: no {side}', f"{source}:{number}:1"
+            )
+        try:
+            sides.append(_parsed(pair[side]))
+        except InvalidSchema as error:
+            within = located(error, line, source, first_line=number, below=(side,))
+            raise InvalidSchema(within.keys, f"{side}: {within.problem}", within.source) from error
+    return compare(*sides)
+
+
+def _parsed(schema: Any) -> ParsedSchema:
+    """A schema, or the text of one in a string."""
+    if isinstance(schema, str) and schema.lstrip().startswith(_JSON_BEGINS):
+        try:
+            schema = json.loads(schema)
+        except ValueError as error:
+            raise InvalidSchema((), f"not JSON inside of its string: {error}") from error
+    return parse_schema(schema)
+
+
+def _check_folder(folder: SchemaFolder, mode: Mode | None, *, json_: bool) -> None:
+    checks = list(check_folder(folder, datetime.now(UTC).date(), mode=mode))
+    compatible = all(check.compatible for check in checks)
+    if json_:
+        emit(_folder_document(checks))
+    else:
+        for one in checks:
+            _show_type(one)
+        pairs = sum(len(one.report.checks) for one in checks)
+        failed = sum(not one.compatible for one in checks)
+        stderr.print(f"{len(checks)} types, {pairs} pairs of versions, {failed} incompatible")
+    _exit(compatible=compatible)
+
+
+def _folder_document(checks: list[TypeCheck]) -> dict[str, Any]:
+    return {
+        "compatible": all(check.compatible for check in checks),
+        "findings": [_told_document(check, one) for check in checks for one in check.told],
+        "types": [
+            {
+                "type": check.type,
+                "mode": check.report.mode,
+                "version": check.versions[-1],
+                "pairs": len(check.report.checks),
+                "compatible": check.compatible,
+            }
+            for check in checks
+        ],
+    }
+
+
+def _told_document(check: TypeCheck, told: Told) -> dict[str, Any]:
+    finding, waiver = told.finding, told.waiver
+    document: dict[str, Any] = {
+        "type": check.type,
+        "reader": told.reader,
+        "writer": told.writer,
+        "path": finding.path,
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "message": finding.message,
+    }
+    if waiver is not None:
+        document["waiver"] = {
+            "reason": waiver.reason,
+            "owner": waiver.owner,
+            "expires": waiver.expires.isoformat(),
+        }
+    return document
+
+
+def _show_type(check: TypeCheck) -> None:
+    """What is to be said of a type; what resolution means to do only of what is new."""
+    told = [
+        one
+        for one in check.told
+        if not (check.is_released and one.finding.severity is Severity.INFO)
+    ]
+    if not told:
+        return
+    verdict = "compatible" if check.compatible else "incompatible"
+    title = Text(f"{check.type}  ", "bold").append(f"{check.report.mode}: {verdict}", "none")
+    stdout.print(title, soft_wrap=True)
+    for one in told:
+        line = Text(f"  {one.reader} reads {one.writer}  ", "dim").append_text(_line(one.finding))
+        if one.waiver is not None:
+            line.append(f"  waived until {one.waiver.expires}: {one.waiver.reason}", "dim")
+        stdout.print(line, soft_wrap=True)
+
+
+def _line(finding: Finding) -> Text:
+    line = Text(f"{finding.severity}  ", _COLOURS[finding.severity])
+    return line.append(f"{finding.path}  ", "cyan").append(finding.message, "none")
+
+
+def _read(path: Path) -> ParsedSchema:
+    with _readable(path):
+        text = path.read_text(encoding="utf-8")
+    return parse_text(text, str(path))
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[TextIO]:
+    if str(path) == "-":
+        yield sys.stdin
+        return
+    with _readable(path), path.open(encoding="utf-8") as lines:
+        yield lines
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 at byte {error.start}") from error
+
+
+def _exit(*, compatible: bool) -> None:
+    if not compatible:
+        raise typer.Exit(1)
