@@ -23,6 +23,8 @@
     │   ├── TooManyRequests          as many wait already as may
     │   └── ClientClosed             the client was closed meanwhile
     ├── BrokerError                  no Kafka to talk to, or it could not be started
+    │   └── RegistryError            no schema registry to talk to, or none that lets us in
+    ├── RegistryRefused              a schema registry answered, and does not take what it was given
     ├── LogError                     the log does not hold what it must (a gap, a removed position)
     ├── NotDigestible                a state holds what has no canonical form (streams.digest)
     ├── NonRetriable                 for handlers to raise: no later attempt can mend it
@@ -112,8 +114,9 @@ class UnknownSchema(DecodeError):
 
     def __init__(self, schema_id: int) -> None:
         super().__init__(
-            f"schema id {schema_id} is in neither the catalogue nor the `schemas` topic; deploy "
-            "the schemas-avro/ of whoever wrote the record, or let it write to the `schemas` topic"
+            f"schema id {schema_id} is in neither the catalogue, nor the `schemas` topic, nor a "
+            "registry; deploy the schemas-avro/ of whoever wrote the record, let it write to the "
+            "`schemas` topic, or name its registry by AGENTLOG_REGISTRY_URL"
         )
         self.schema_id = schema_id
 
@@ -236,6 +239,23 @@ class BrokerError(AgentlogError):
     """No Kafka to talk to, or the embedded one could not be started."""
 
     exit_code = 3
+
+
+class RegistryError(BrokerError):
+    """No schema registry to talk to: it is down, lets nobody in, or is none.
+
+    What is done without a broker is done without a registry: a record whose schema cannot be asked
+    for now is not given up.
+    """
+
+
+class RegistryRefused(AgentlogError):
+    """A schema registry says no to a schema or a level; `subject` is what it was for."""
+
+    def __init__(self, subject: str, problem: str) -> None:
+        super().__init__(f"the registry refuses {subject}: {problem}")
+        self.subject = subject
+        self.problem = problem
 
 
 class LogError(AgentlogError):

@@ -25,6 +25,7 @@ from streams.kafka.publisher import DELIVERY_TIMEOUT_MS, Publisher
 from streams.kafka.registry import Registry
 from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.kafka.schema_topic import SchemaTopic
+from streams.ports import SchemaSource
 from streams.schemas import Catalogue, Codec
 from streams.settings import Settings
 from streams.state_access import SharedState
@@ -38,7 +39,8 @@ REQUEST_DELIVERY_TIMEOUT_MS: Final = 30_000
 class Session:
     """A Kafka that answered, a namespace on it, and the codec of its envelopes.
 
-    The codec knows the catalogue's types, and asks the `schemas` topic for ids it does not know.
+    The codec knows the catalogue's types, and asks the `schemas` topic for ids it does not know,
+    then the registry if the settings name one.
     """
 
     settings: Settings
@@ -106,10 +108,24 @@ def load_catalogue(settings: Settings) -> Catalogue:
     return Catalogue.load(*([settings.schemas_dir] if settings.schemas_dir else []))
 
 
+def schema_sources(bootstrap_servers: str, settings: Settings) -> list[SchemaSource]:
+    """Where ids are looked up that no catalogue has: the `schemas` topic, then the registry if the
+    settings name one. Asks neither yet.
+    """
+    topic = SchemaTopic(bootstrap_servers, Namespace(settings.namespace))
+    if settings.registry_url is None:
+        return [topic]
+    from streams.registries.client import RegistryClient  # noqa: PLC0415 (0.1 s for the few)
+    from streams.registries.source import RegistrySource  # noqa: PLC0415
+    from streams.registries.transport import READER  # noqa: PLC0415
+
+    return [topic, RegistrySource(RegistryClient.open(settings, patience=READER))]
+
+
 def session_on(bootstrap_servers: str, settings: Settings) -> Session:
     """A session on a Kafka that is known to be there. Nothing is sent."""
     namespace = Namespace(settings.namespace)
-    codec = Codec(load_catalogue(settings), [SchemaTopic(bootstrap_servers, namespace)])
+    codec = Codec(load_catalogue(settings), schema_sources(bootstrap_servers, settings))
     return Session(settings, bootstrap_servers, namespace, codec)
 
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -43,6 +43,18 @@ class Settings(BaseSettings):
 
     schemas_dir: Path | None = None
     """Another `schemas-avro/` folder; unset means the one that ships with the package."""
+
+    registry_url: str | None = None
+    """Confluent API of a schema registry (Apicurio's is `…/apis/ccompat/v7`); unset means none."""
+
+    registry_user: str | None = None
+    """For a registry that asks for a name and a password (HTTP basic)."""
+
+    registry_password: SecretStr | None = None
+    """Its password."""
+
+    registry_token: SecretStr | None = None
+    """For a registry that asks for a bearer token, instead of a name and a password."""
 
     record_bytes_max: int = Field(default=1_000_000, gt=0, le=64 * 1024 * 1024)
     """Largest record (key + value + headers) a publisher accepts, in bytes (Kafka's default)."""

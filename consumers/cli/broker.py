@@ -132,10 +132,10 @@ def logs(
 
 
 @contextmanager
-def download_progress() -> Iterator[Report]:
+def download_progress(what: str = "Kafka") -> Iterator[Report]:
     """A progress bar on stderr that appears when something is downloaded, and only then."""
     columns = (
-        TextColumn("downloading Kafka"),
+        TextColumn(f"downloading {what}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -17,6 +17,7 @@ from consumers.cli import (
     projections,
     prove,
     publish,
+    registry,
     replay,
     replay_handlers,
     schemas,
@@ -40,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(broker.app, name="broker")
+app.add_typer(registry.app, name="registry")
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
 app.command(name="publish")(publish.publish)

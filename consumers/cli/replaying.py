@@ -23,12 +23,11 @@ from streams.digest import digest
 from streams.errors import AgentlogError, ConfigurationError
 from streams.kafka.cuts import NamedCuts
 from streams.kafka.reader import KafkaLogReader
-from streams.kafka.schema_topic import SchemaTopic
 from streams.moments import resolve_at
 from streams.schemas import Codec
-from streams.session import Session, load_catalogue
+from streams.session import Session, load_catalogue, schema_sources
 from streams.settings import Settings
-from streams.topics import TOPICS, Namespace
+from streams.topics import TOPICS
 
 _PARTS = ("name", "version", "topics", "initial", "apply", "merge", "view")
 
@@ -157,5 +156,4 @@ def _require_topics(projection: Projection[Any]) -> None:
 
 
 def _open_codec(settings: Settings, bootstrap_servers: str) -> Codec:
-    source = SchemaTopic(bootstrap_servers, Namespace(settings.namespace))
-    return Codec(load_catalogue(settings), [source])
+    return Codec(load_catalogue(settings), schema_sources(bootstrap_servers, settings))

@@ -28,10 +28,9 @@ from streams.errors import ConfigurationError
 from streams.headers import rfc3339
 from streams.kafka.cuts import NamedCuts
 from streams.kafka.reader import KafkaLogReader
-from streams.kafka.schema_topic import SchemaTopic
 from streams.moments import resolve_at
 from streams.schemas import Catalogue, Codec
-from streams.session import Session
+from streams.session import Session, schema_sources
 from streams.topics import EVENTS
 
 SHOWN_MAX: Final = 30
@@ -104,7 +103,7 @@ def _other_codec(session: Session, schemas: Path | None) -> Codec:
     if schemas is None:
         return session.codec
     catalogue = Catalogue.reading(schemas, session.codec.catalogue)
-    return Codec(catalogue, [SchemaTopic(session.bootstrap_servers, session.namespace)])
+    return Codec(catalogue, schema_sources(session.bootstrap_servers, session.settings))
 
 
 def _compared(session: Session, sides: Sequence[Side[Any]], at: str) -> WhatIf:

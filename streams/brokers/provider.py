@@ -8,6 +8,9 @@
 | else | finds or starts the named embedded Kafka; its last user stops it |
 
 A named Kafka that was started with `agentlog broker start` stays until `agentlog broker stop`.
+
+A schema registry comes the same way (`open_registry`): the one that `registry_url` names, else a
+temporary embedded one, else the named one. No container: whoever has one names its URL.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from streams.brokers.apicurio import EmbeddedRegistry, RegistryInstance
 from streams.brokers.containers import kafka_container
 from streams.brokers.embedded import DEFAULT_NAME, EmbeddedKafka, Instance
 from streams.brokers.probe import require_reachable
@@ -69,3 +73,27 @@ def open_broker(
         with instance.used():
             started = instance.start(keep=False, progress=progress)
             yield OpenBroker(started.state.bootstrap_servers, f"embedded, {name}")
+
+
+@contextmanager
+def open_registry(
+    settings: Settings,
+    *,
+    temporary: bool = False,
+    name: str = DEFAULT_NAME,
+    progress: Progress | None = None,
+) -> Iterator[str]:
+    """The URL of a schema registry's Confluent API for the length of the block.
+
+    One that the settings name is taken at its word. Raises `BrokerError` if there is none to be
+    had, `ConfigurationError` if a package is missing.
+    """
+    if settings.registry_url is not None:
+        yield settings.registry_url
+    elif temporary:
+        with EmbeddedRegistry(progress=progress) as registry:
+            yield registry.url
+    else:
+        instance = RegistryInstance.named(name)
+        with instance.used():
+            yield instance.start(keep=False, progress=progress).state.url

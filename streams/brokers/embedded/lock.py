@@ -17,12 +17,17 @@ from typing import Any
 from streams.errors import ConfigurationError
 
 LOCK_NAME = "kafka.lock.json"
+FULL_COORDINATES = 5
+"""Parts of coordinates that also name a packaging and a classifier."""
 _READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class LockedJar:
-    """One jar: `group:artifact:version`, its size in bytes and its SHA-256 in hex."""
+    """One jar or archive: its coordinates, its size in bytes and its SHA-256 in hex.
+
+    Coordinates are `group:artifact:version`, or `group:artifact:packaging:classifier:version`.
+    """
 
     coordinates: str
     size: int
@@ -31,7 +36,11 @@ class LockedJar:
     @property
     def filename(self) -> str:
         """The name that Maven gives the file: `artifact-version.jar`."""
-        _, artifact, version = self.coordinates.split(":")
+        parts = self.coordinates.split(":")
+        if len(parts) == FULL_COORDINATES:
+            _, artifact, packaging, classifier, version = parts
+            return f"{artifact}-{version}-{classifier}.{packaging}"
+        _, artifact, version = parts
         return f"{artifact}-{version}.jar"
 
 

@@ -21,18 +21,17 @@ def assign_ports(count: int, *, first_port: int | None, last_run: Sequence[Node]
     with ExitStack() as held:
         for index in range(count):
             last = last_run[index] if index < len(last_run) else None
-            if first_port is not None:
-                port = first_port + index
-                if _hold(held, port) is None:
-                    raise BrokerError(
-                        f"port {port} on {HOST} is in use by another program: choose another one "
-                        "with --port, or stop that program"
-                    )
-            else:
-                port = _first_free(held, last.port if last else 0)
+            wanted = None if first_port is None else first_port + index
+            port = _choose(held, wanted, last.port if last else 0)
             controller = _first_free(held, last.controller_port if last else 0)
             nodes.append(Node(index + 1, port, controller))
     return nodes
+
+
+def assign_port(*, wanted: int | None, last_run: int | None) -> int:
+    """One port that nobody listens on, chosen as `assign_ports` does."""
+    with ExitStack() as held:
+        return _choose(held, wanted, last_run or 0)
 
 
 def accepts(port: int) -> bool:
@@ -42,6 +41,17 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _choose(held: ExitStack, wanted: int | None, last: int) -> int:
+    if wanted is None:
+        return _first_free(held, last)
+    if _hold(held, wanted) is None:
+        raise BrokerError(
+            f"port {wanted} on {HOST} is in use by another program: choose another one with "
+            "--port, or stop that program"
+        )
+    return wanted
 
 
 def _first_free(held: ExitStack, wanted: int) -> int:

@@ -11,8 +11,8 @@ from typing import Self
 
 from streams.brokers.embedded import process
 from streams.brokers.embedded.guarding import Guarded
+from streams.brokers.embedded.installing import Progress
 from streams.brokers.embedded.instance import Instance
-from streams.brokers.embedded.jars import Progress
 from streams.brokers.embedded.launch import Running
 from streams.brokers.embedded.state import BrokerState, ProcessId
 from streams.errors import BrokerError

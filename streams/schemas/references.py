@@ -1,0 +1,134 @@
+"""Schemas that refer to others: one schema that stands alone, out of several. Pure.
+
+A registry keeps a schema apart from the named types that it refers to; a decoder wants them in
+place: each definition where its name is met first, and the bare name after that (Avro 1.12, "Schema
+Declaration", "Names").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from streams.schemas.writer_schema import Schema
+
+_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+_PRIMITIVE: Final = frozenset(
+    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
+)
+
+
+def inlined(schema: Schema, others: Iterable[Schema]) -> Schema:
+    """The schema with every definition it needs of `others` in place, names in full.
+
+    A name that none of them defines stays as it is: whoever parses the schema tells of it.
+    """
+    found: dict[str, Schema] = {}
+    for other in others:
+        _collect(_absolute(other, ""), found)
+    return _filled(_absolute(schema, ""), found, set())
+
+
+def _absolute(schema: Schema, namespace: str) -> Schema:
+    """The same with a namespace on each definition, and each name in full."""
+    if isinstance(schema, str):
+        if schema in _PRIMITIVE or "." in schema or not namespace:
+            return schema
+        return f"{namespace}.{schema}"
+    if isinstance(schema, list):
+        return [_absolute(branch, namespace) for branch in schema]
+    if schema.get("type") in _NAMED:
+        before, _, name = schema["name"].rpartition(".")
+        namespace = before or schema.get("namespace", namespace)
+        whole = {**schema, "name": name, "namespace": namespace}
+        if "fields" in schema:
+            whole["fields"] = [
+                {**field, "type": _absolute(field["type"], namespace)} for field in schema["fields"]
+            ]
+        return whole
+    return {
+        **schema,
+        **{
+            key: _absolute(schema[key], namespace)
+            for key in ("type", "items", "values")
+            if key in schema and not _is_keyword(schema[key])
+        },
+    }
+
+
+def _is_keyword(value: Any) -> bool:
+    return isinstance(value, str) and value in {"array", "map"}
+
+
+def _collect(schema: Schema, found: dict[str, Schema]) -> None:
+    """Every definition in it, by its full name; of an absolute schema."""
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, found)
+    elif isinstance(schema, dict):
+        if schema.get("type") in _NAMED:
+            found.setdefault(_full_name(schema), schema)
+            for field in schema.get("fields", ()):
+                _collect(field["type"], found)
+        else:
+            for key in ("type", "items", "values"):
+                _collect(schema.get(key), found)
+
+
+def _filled(schema: Schema, found: dict[str, Schema], defined: set[str]) -> Schema:
+    if isinstance(schema, str):
+        if schema in defined or schema not in found:
+            return schema
+        return _filled(found[schema], found, defined)
+    if isinstance(schema, list):
+        return [_filled(branch, found, defined) for branch in schema]
+    if schema.get("type") in _NAMED:
+        name = _full_name(schema)
+        if name in defined:
+            return name
+        defined.add(name)
+        if "fields" not in schema:
+            return schema
+        fields = [
+            {**field, "type": _filled(field["type"], found, defined)} for field in schema["fields"]
+        ]
+        return {**schema, "fields": fields}
+    return {
+        **schema,
+        **{
+            key: _filled(schema[key], found, defined)
+            for key in ("type", "items", "values")
+            if key in schema and not _is_keyword(schema[key])
+        },
+    }
+
+
+def _full_name(schema: dict[str, Any]) -> str:
+    namespace = schema.get("namespace")
+    return f"{namespace}.{schema['name']}" if namespace else str(schema["name"])
+
+
+_ABOUT_BYTES: Final = ("type", "name", "namespace", "fields", "symbols", "items", "values", "size")
+_ABOUT_VALUES: Final = ("logicalType", "precision", "scale")
+
+
+def as_written(schema: Schema) -> Schema:
+    """What a schema says of what was written with it, and nothing else.
+
+    Docs, aliases, defaults and orders are for readers: two schemas that are equal without them
+    write the same bytes, and read each other's.
+    """
+    return _bare(_absolute(schema, ""))
+
+
+def _bare(schema: Schema) -> Schema:
+    if isinstance(schema, list):
+        return [_bare(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {
+        key: _bare(schema[key]) if key in {"type", "fields", "items", "values"} else schema[key]
+        for key in (*_ABOUT_BYTES, *_ABOUT_VALUES)
+        if key in schema
+    }
+    return kept["type"] if list(kept) == ["type"] else kept
