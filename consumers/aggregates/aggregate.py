@@ -161,6 +161,11 @@ class Aggregate:
         """What its states hang on, by event type, in order of the types."""
         return sorted(self._evolves.items())
 
+    @property
+    def decisions(self) -> Iterable[tuple[str, Decide]]:
+        """What its commands do, by command type, in order of the types."""
+        return sorted(self._decides.items())
+
     def _register(self, into: dict[str, Any], type_name: str, what: str) -> Callable[[F], F]:
         def register(function: F) -> F:
             if type_name in into:
