@@ -1,0 +1,161 @@
+"""Both sides of a review: a schemas folder as it was at the base, and as the candidate has it.
+
+A record is read on each side as a worker there would read it: as the version that its type has
+there, over the upcasters of that side. Which versions were released, the candidate's lock says; it
+must keep all that the base's gave.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from consumers.revisions import folder_at
+from streams.schemas import Catalogue, WriterSchema
+from streams.schemas.catalogue import NOT_LOCKED
+from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder
+from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
+from streams.schemas.upcasting import Rung
+from streams.schemas.writer_schema import fingerprint
+
+
+class Change(NamedTuple):
+    """A payload type that is not what it was. None: it is not there on that side."""
+
+    name: str
+    """As the candidate calls it; as the base did if it is gone."""
+    was: str
+    """As the base called it; the same unless it was renamed, empty if it is new."""
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Sides:
+    """Two folders on disk: today's, at the base, and the candidate's. Goes to other processes."""
+
+    def __init__(self, base: Path, head: Path) -> None:
+        self.base = base
+        self.head = head
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"base": self.base, "head": self.head}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sides) and (self.base, self.head) == (other.base, other.head)
+
+    def __hash__(self) -> int:
+        return hash((self.base, self.head))
+
+    @cached_property
+    def known(self) -> Catalogue:
+        """Every released version, by id: what can be decoded as it was written."""
+        return self._opened[0]
+
+    @cached_property
+    def today(self) -> Catalogue:
+        """What readers at the base make of every version."""
+        return self._opened[1]
+
+    @cached_property
+    def candidate(self) -> Catalogue:
+        """What the candidate's readers make of them."""
+        return self._opened[2]
+
+    @property
+    def _opened(self) -> tuple[Catalogue, Catalogue, Catalogue]:
+        return _opened(self)
+
+    def versions(self, change: Change) -> tuple[Rung, ...]:
+        """The released versions of a changed type, oldest first, by whatever name."""
+        event = self.candidate.types.get(change.name)
+        names = event.names if event is not None else (change.name,)
+        released = _released(self.head)[1]
+        return tuple(rung for name in names for rung in released.get(name, ()))
+
+    def is_affected(self, writer: WriterSchema) -> bool:
+        """Whether the two sides may make different things of what this schema wrote."""
+        return _reading(self.today, writer) != _reading(self.candidate, writer)
+
+    def changes(self) -> tuple[Change, ...]:
+        """The payload types that differ, by name; with one that is gone, the last."""
+        before, after = SchemaFolder(self.base).types, SchemaFolder(self.head).types
+        found, kept = [], set()
+        for name in sorted(after):
+            event = self.candidate.types[name]
+            was = next((old for old in (name, *event.aliases) if old in before), "")
+            kept.add(was)
+            old = before[was].schema if was else None
+            if old is None or fingerprint(old) != fingerprint(after[name].schema):
+                found.append(Change(name, was, old, after[name].schema))
+        gone = [name for name in sorted(before) if name not in kept]
+        return (*found, *(Change(name, name, before[name].schema, None) for name in gone))
+
+
+@contextmanager
+def open_sides(folder: Path, base: str, head: str | None) -> Iterator[Sides]:
+    """The folder at a revision of git and at another one; without `head` as it is now.
+
+    Raises `ConfigurationError` for a revision that there is not, for what is no schema, and where
+    the candidate's lock does not keep what the base's gave.
+    """
+    with ExitStack() as held:
+        before = held.enter_context(folder_at(folder, base))
+        after = held.enter_context(folder_at(folder, head)) if head is not None else folder
+        require_kept(folder / LOCK_FILE, read_lock(after), read_lock(before))
+        yield Sides(before, after)
+
+
+@lru_cache(maxsize=4)
+def _opened(sides: Sides) -> tuple[Catalogue, Catalogue, Catalogue]:
+    schemas, ladders = _released(sides.head)
+    if not (sides.head / ENVELOPE_FILE).exists():
+        ours, _ = _released(builtin_folder())
+        schemas = {**ours, **schemas}
+    known = Catalogue({}, schemas, ladders)
+    return known, Catalogue.reading(sides.base, known), Catalogue.reading(sides.head, known)
+
+
+def _released(folder: Path) -> tuple[dict[int, WriterSchema], dict[str, list[Rung]]]:
+    """Writer schemas by id, and the versions of each type, as a lock has them."""
+    schemas: dict[int, WriterSchema] = {}
+    rungs: defaultdict[str, list[Rung]] = defaultdict(list)
+    for entry in read_lock(folder).schemas:
+        writer = schemas[entry.id] = WriterSchema(entry.id, read_locked(folder, entry))
+        rungs[entry.type].append(Rung(entry.type, entry.version, writer))
+    return schemas, dict(rungs)
+
+
+def _reading(catalogue: Catalogue, writer: WriterSchema) -> Sequence[Any]:
+    """What decides how a writer's payloads are read; equal for two that read alike."""
+    rungs = catalogue.way_up(writer)
+    steps = any(rung.step is not None for rung in rungs)
+    texts = [fingerprint(without_docs(rung.writer.schema["fields"][-1]["type"])) for rung in rungs]
+    # Without a step, only where the way begins and ends counts.
+    return [*texts, *catalogue.upcasters] if steps else texts[-1:]
+
+
+def without_docs(schema: Any) -> Any:
+    """A schema without the words that only people read."""
+    if isinstance(schema, list):
+        return [without_docs(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: value for key, value in schema.items() if key != "doc"}
+    for key in ("type", "items", "values"):
+        if key in found:
+            found[key] = without_docs(found[key])
+    if "fields" in found:
+        found["fields"] = [without_docs(field) for field in found["fields"]]
+    return found
+
+
+def version_of(catalogue: Catalogue, writer: WriterSchema) -> int:
+    """The number of a released version; `NOT_LOCKED` for one that no lock here knows."""
+    return next(
+        (rung.version for rung in catalogue.way_up(writer) if rung.writer.id == writer.id),
+        NOT_LOCKED,
+    )
