@@ -26,6 +26,7 @@ from consumers.cli import (
     tail,
     topics,
     trace,
+    trail,
     what_if,
     worker,
     workers,
@@ -56,6 +57,7 @@ app.command(name="stream")(stream.stream)
 app.command(name="state")(state.state)
 app.command(name="diff")(diff.diff)
 app.command(name="trace")(trace.trace)
+app.command(name="trail")(trail.trail)
 app.add_typer(cut.app, name="cut")
 app.command(name="what-if")(what_if.what_if)
 app.command(name="audit")(audit.audit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -10,7 +9,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from consumers.tracing import Ending, Message, Node, Trace, words
+from consumers.tracing.trail import Entry
 from consumers.tracing.tree import Note
+from streams.envelope import Envelope
 from streams.headers import rfc3339
 
 DEPTH_SHOWN_MAX: Final = 12
@@ -42,6 +43,15 @@ def trace_tree(trace: Trace) -> RenderableType:
     return Group(root, _numbers(found))
 
 
+def trail_entry(entry: Entry) -> RenderableType:
+    """A record in one line, and one for each group that has finished with it."""
+    line = Text(rfc3339(entry.record.appended_at_ms * 1000)[:23].replace("T", " "), style="dim")
+    line.append("  ")
+    line.append(_who(entry.envelope))
+    line.append(f"  {words.place(entry.record.place)}", style="dim")
+    return Group(line, *(_ending(one) for one in entry.endings))
+
+
 def _node(node: Node, began_at_ms: int, asked: str) -> RenderableType:
     if node.message is None:
         line = Text(words.plain(node.id), style="dim")
@@ -53,17 +63,14 @@ def _node(node: Node, began_at_ms: int, asked: str) -> RenderableType:
         line.append(f"  {_NOTES[node.note]}", style="yellow")
     if node.depth > DEPTH_SHOWN_MAX:
         line.append(f"  (level {node.depth})", style="yellow")
-    endings = list(_endings(node.message)) if node.message is not None else []
+    message = node.message
+    several = message is not None and len(message.sightings) > 1
+    endings = [_ending(one, several=several) for one in message.endings] if message else []
     return Group(line, *endings) if endings else line
 
 
 def _line(message: Message, began_at_ms: int) -> Text:
-    envelope = message.envelope
-    line = Text()
-    line.append(words.plain(envelope.sender) or "?", style="bold")
-    line.append(" → ")
-    line.append(words.recipients(message))
-    line.append(f"  {words.last_name(envelope.type)}", style="cyan")
+    line = _who(message.envelope)
     since = words.duration(message.appended_at_ms - began_at_ms)
     if not message.is_outside:
         line.append(f"  +{since}", style="dim")
@@ -73,20 +80,29 @@ def _line(message: Message, began_at_ms: int) -> Text:
     return line
 
 
-def _endings(message: Message) -> Iterator[Text]:
-    several = len(message.sightings) > 1
-    for one in message.endings:
-        line = Text("  ")
-        line.append(words.outcome(one), style=_STYLES.get(one.outcome, ""))
-        line.append(f" by {words.plain(one.group)}")
-        if several:
-            line.append(f" ({words.place(one.place)})", style="dim")
-        line.append(_measured(one), style="dim")
-        if one.detail:
-            line.append(f"\n    {words.plain(one.detail, 300)}", style=_STYLES.get(one.outcome, ""))
-        if one.dead_letter is not None:
-            line.append(f"\n    kept at {words.place(one.dead_letter)}", style="dim")
-        yield line
+def _who(envelope: Envelope) -> Text:
+    line = Text()
+    line.append(words.plain(envelope.sender) or "?", style="bold")
+    line.append(" → ")
+    line.append(words.recipients(envelope))
+    line.append(f"  {words.last_name(envelope.type)}", style="cyan")
+    return line
+
+
+def _ending(one: Ending, *, several: bool = False) -> Text:
+    """`several`: of a message that is on the log more than once, so that its place is said."""
+    style = _STYLES.get(one.outcome, "")
+    line = Text("  ")
+    line.append(words.outcome(one), style=style)
+    line.append(f" by {words.plain(one.group)}")
+    if several:
+        line.append(f" ({words.place(one.place)})", style="dim")
+    line.append(_measured(one), style="dim")
+    if one.detail:
+        line.append(f"\n    {words.plain(one.detail, 300)}", style=style)
+    if one.dead_letter is not None:
+        line.append(f"\n    kept at {words.place(one.dead_letter)}", style="dim")
+    return line
 
 
 def _measured(one: Ending) -> str:

@@ -68,6 +68,31 @@ class Index:
             for topic, partition, position in islice(sorted(found), limit)
         ]
 
+    def positions_within(
+        self, key: Key, text: str, source: Partition, span: range, limit: int
+    ) -> list[int]:
+        """Positions on one partition, within a span, of records with this key, or with one of the
+        same hash: the first `limit` of them, in order.
+        """
+        topic = self._numbers.get(source.topic)
+        if topic is None:
+            return []
+        entries = self._view.tables["entries"].c
+        query = (
+            sa.select(entries.position)
+            .where(
+                entries.kind == key.value,
+                entries.hash == keys.key_hash(text),
+                entries.topic == topic,
+                entries.partition == source.index,
+                entries.position >= span.start,
+                entries.position < span.stop,
+            )
+            .order_by(entries.position)
+            .limit(limit)
+        )
+        return list(self._view.connection.execute(query).scalars())
+
     def outcomes(self, places: Iterable[Place]) -> dict[Place, list[Ended]]:
         """How the groups that have finished with these records did, by group's name."""
         by_source: dict[Partition, list[int]] = {}

@@ -61,12 +61,13 @@ def _message(message: Message) -> dict[str, Any]:
             }
             for one in message.sightings
         ],
-        "endings": [_ending(one) for one in message.endings],
+        "endings": [ending_document(one) for one in message.endings],
         "payload": payload_of(envelope),
     }
 
 
-def _ending(ending: Ending) -> dict[str, Any]:
+def ending_document(ending: Ending) -> dict[str, Any]:
+    """How a group finished with one record."""
     return {
         "group": ending.group,
         "record": str(ending.place),

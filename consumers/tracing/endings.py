@@ -1,4 +1,4 @@
-"""The messages of a trace, made of its records, each with how the groups finished with it.
+"""Messages made of records, each with how the groups finished with it.
 
 The index says how and when, the journal why (where a record was not simply handled), the dead
 letters after how many attempts and of which handlers.
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from consumers.index import Ended
 from consumers.journal import Outcome
-from consumers.tracing.searching import Lookup, Search
+from consumers.tracing.searching import Collected, Lookup
 from consumers.tracing.tree import Ending, Message, Sighting
 from streams.dead_letters import NOWHERE, DeadLetter, redrive_of
 from streams.envelope import ATTEMPT, Envelope
@@ -27,8 +27,10 @@ _BEGUN: Final = frozenset({Outcome.HANDLED, Outcome.DEAD_LETTERED})
 class Endings:
     """Step 4: what was collected, message by message, with how it ended."""
 
-    def __init__(self, search: Search, lookup: Lookup, codec: Codec, namespace: Namespace) -> None:
-        self._search = search
+    def __init__(
+        self, collected: Collected, lookup: Lookup, codec: Codec, namespace: Namespace
+    ) -> None:
+        self._collected = collected
         self._lookup = lookup
         self._codec = codec
         self._namespace = namespace
@@ -40,10 +42,10 @@ class Endings:
 
     def messages(self) -> list[Message]:
         """One for each envelope that was found."""
-        for record, envelope in self._search.found.values():
+        for record, envelope in self._collected.found.values():
             self._take(record, envelope)
         places = [one.place for records in self._records.values() for one in records]
-        ended = self._search.index.outcomes(places)
+        ended = self._collected.index.outcomes(places)
         reasons = self._reasons(ended)
         attempts = self._attempts_seen()
         return [
@@ -58,7 +60,7 @@ class Endings:
                     ),
                     *(self._never_routed(one) for one in records if one.place in self._unroutable),
                 ),
-                is_outside=id_ in self._search.outside,
+                is_outside=id_ in self._collected.outside,
             )
             for id_, records in self._records.items()
         ]

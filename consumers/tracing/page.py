@@ -152,7 +152,7 @@ def _who(node: Node) -> str:
         dot = f'<span class="dot" style="--h:{hue}"></span>'
         said = (
             f'<bdi class="a">{_text(envelope.sender)}</bdi> <span class="arrow">→</span> '
-            f'<bdi class="to">{_text(words.recipients(node.message), 200)}</bdi> '
+            f'<bdi class="to">{_text(words.recipients(node.message.envelope), 200)}</bdi> '
             f'<span class="type">{_text(words.last_name(envelope.type))}</span>'
         )
     rails = f'<span class="rails" style="--d:{deep}"></span>' if deep else ""

@@ -23,6 +23,25 @@ class Lookup(Protocol):
         ...
 
 
+class Collected(Protocol):
+    """Records, and the index that they were found in."""
+
+    @property
+    def index(self) -> Index:
+        """Knows how they ended."""
+        ...
+
+    @property
+    def found(self) -> Mapping[Place, tuple[Record, Envelope]]:
+        """By where they are."""
+        ...
+
+    @property
+    def outside(self) -> Collection[str]:
+        """Ids of those that are there for the sake of others alone."""
+        ...
+
+
 class Search:
     """Collects the records of one trace."""
 

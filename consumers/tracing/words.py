@@ -10,6 +10,7 @@ import msgspec
 
 from consumers.tracing.tree import Ending, Message, Node
 from streams.dead_letters import NOWHERE
+from streams.envelope import Envelope
 from streams.record import Place
 
 TEXT_CHARS_MAX: Final = 120
@@ -65,11 +66,11 @@ def outcome(ending: Ending) -> str:
     return f"{name}: {plain(ending.reason)}" if ending.reason else name
 
 
-def recipients(message: Message) -> str:
+def recipients(envelope: Envelope) -> str:
     """Whom it is for; everyone, if it names nobody."""
-    named = message.envelope.recipients
-    if not named and message.envelope.reply_to:
-        return plain(message.envelope.reply_to)
+    named = envelope.recipients
+    if not named and envelope.reply_to:
+        return plain(envelope.reply_to)
     shown = ", ".join(plain(one, 40) for one in named[:3])
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return shown + more if named else "everyone"
