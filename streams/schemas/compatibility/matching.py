@@ -67,6 +67,13 @@ def is_same(writer: AvroType, reader: AvroType) -> bool:
     return writer.kind == reader.kind
 
 
+def is_namesake(writer: AvroType, reader: AvroType) -> bool:
+    """Whether two named types of different kinds share their name, which fastavro goes by alone."""
+    if not (isinstance(writer, Named) and isinstance(reader, Named)) or writer.kind == reader.kind:
+        return False
+    return unqualified(writer.name) == unqualified(reader.name) or writer.name in reader.aliases
+
+
 def _named(writer: Named, reader: AvroType) -> Mismatch | None:
     assert isinstance(reader, Named)
     same = unqualified(writer.name) == unqualified(reader.name)

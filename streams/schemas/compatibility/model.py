@@ -100,10 +100,11 @@ AvroType = Primitive | Array | Map | Union | Enum | Fixed | Record
 
 
 class ParsedSchema:
-    """A schema's root, and every type that it names."""
+    """A schema's root, every type that it names, and the JSON that it was."""
 
-    def __init__(self, root: AvroType, named: dict[str, Named]) -> None:
+    def __init__(self, root: AvroType, named: dict[str, Named], json: Any) -> None:
         self.root = root
+        self.json = json
         self.named = named
 
     @cached_property

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from streams.schemas.compatibility.findings import Finding, FindingKind, Report, Severity
-from streams.schemas.compatibility.matching import branch_mismatch, is_same, mismatch
+from streams.schemas.compatibility.matching import branch_mismatch, is_namesake, is_same, mismatch
 from streams.schemas.compatibility.model import (
     AvroType,
     ParsedSchema,
@@ -37,10 +37,13 @@ ROOT: Final = "$"
 def compare(writer: Any, reader: Any) -> Report:
     """What a reader makes of a writer's records; schemas as JSON, or parsed once for many.
 
-    Raises `InvalidSchema` for JSON that is no schema.
+    Of one schema twice there is nothing to say: readers resolve differences. Raises `InvalidSchema`
+    for JSON that is no schema.
     """
     written = writer if isinstance(writer, ParsedSchema) else parse_schema(writer)
     wanted = reader if isinstance(reader, ParsedSchema) else parse_schema(reader)
+    if written.json == wanted.json:
+        return Report()
     return Report(tuple(_Comparison(written, wanted).findings()))
 
 
@@ -120,7 +123,7 @@ class _Comparison:
 
     def _choose(self, pair: _Pair, union: Union) -> None:
         """The first branch that matches, as the specification says; and what others would take."""
-        writer, chosen, same = pair.writer, None, None
+        writer, chosen, same, namesake = pair.writer, None, None, None
         for branch in union.branches:
             found = branch_mismatch(writer, branch)
             reason = found.message if found else ""
@@ -128,6 +131,8 @@ class _Comparison:
                 reason = f"would match, but {_label(chosen, union)} comes first"
             elif found is None:
                 chosen = branch
+            elif chosen is None and is_namesake(writer, branch):
+                namesake = branch
             if found is None and same is None and is_same(writer, branch):
                 same = branch
             pair.tried.append((_label(branch, union), reason))
@@ -136,14 +141,13 @@ class _Comparison:
             return
         name = _label(chosen, union)
         if same is not None and same is not chosen:
-            pair.said.append(
-                Said(
-                    FindingKind.UNION_CHOICE,
-                    f"{describe(writer)} is read as {name}, the first branch that matches, as the "
-                    f"specification says; Java's decoder takes {_label(same, union)}: put that "
-                    "one first",
-                )
+            other = f"Java's decoder takes {_label(same, union)}: put that one first"
+            pair.said.append(Said(FindingKind.UNION_CHOICE, _choice(writer, name, other)))
+        if namesake is not None:
+            other = (
+                f"fastavro takes the {describe(namesake)} before it and fails: rename one of them"
             )
+            pair.said.append(Said(FindingKind.UNION_CHOICE, _choice(writer, name, other)))
         step = f"|{name}" if not pair.is_branch else ""
         if pair.is_branch and label(writer) != label(chosen):
             step = f"→{name}"
@@ -191,6 +195,13 @@ def _nearest_error(start: _Pair, failing: set[_Pair]) -> str:
                 seen.add(inner)
                 waiting.append((f"{path}{step}", inner))
     raise AssertionError("a failing pair leads to an error")
+
+
+def _choice(writer: AvroType, name: str, other: str) -> str:
+    return (
+        f"{describe(writer)} is read as {name}, the first branch that matches, as the "
+        f"specification says; {other}"
+    )
 
 
 def _no_branch(writer: AvroType, tried: list[tuple[str, str]]) -> str:

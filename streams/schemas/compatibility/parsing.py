@@ -72,7 +72,7 @@ def parse_schema(schema: Any, *, released: bool = False) -> ParsedSchema:
     parser = _Parser(released=released)
     root = parser.parse(schema, (), "")
     parser.check_defaults()
-    return ParsedSchema(root, parser.named)
+    return ParsedSchema(root, parser.named, schema)
 
 
 class _Parser:

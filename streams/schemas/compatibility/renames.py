@@ -43,8 +43,8 @@ def _taken(writer: Record, reader: Record, field: Field, owners: dict[str, str])
         return Taken(field, direct, ((FindingKind.ALIAS_CONFLICT, message),))
     said = [
         (FindingKind.ALIAS_AMBIGUOUS, _ambiguous(field, alias))
-        for alias in written
-        if alias not in free
+        for alias in dict.fromkeys(field.aliases)
+        if alias != field.name and (alias in reader.fields or owners[alias] != field.name)
     ]
     if direct is None and free:
         said.append((FindingKind.RENAMED, f"takes the writer's {free[0]} by its alias"))

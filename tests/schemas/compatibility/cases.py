@@ -76,7 +76,7 @@ def _leaf(space: str) -> dict[str, Any]:
     return record(f"{space}.Leaf", field("node", ["null", f"{space}.Node"]))
 
 
-def _leaking() -> tuple[Any, Any]:
+def leaking() -> tuple[Any, Any]:
     """What is thought of a `Leaf` while the `Node` around it is unfinished must not count.
 
     `w.Node` meets `a.Node`, whose `a.Leaf` holds `a.Node` again, and fails at its size only after
@@ -586,7 +586,7 @@ CASES: Final = [
     Case("recursion that fails", tree("int"), tree("string"), False, K.TYPE_MISMATCH, "$.value"),
     Case(
         "no verdict of an unfinished pair leaks",
-        *_leaking(),
+        *leaking(),
         False,
         K.TYPE_MISMATCH,
         "$|a.Node.size",
