@@ -18,33 +18,51 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from consumers.folds.child import belong_to_parent
 from consumers.folds.passed import Passed
-from consumers.folds.range_fold import Folded, RangeFold
 from consumers.folds.ranges import Range
 from streams.errors import AgentlogError
 from streams.kafka.reader import KafkaLogReader
 from streams.ports import LogReader
 from streams.schemas import Codec
 
-S = TypeVar("S")
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 
 TELL_EVERY_S: Final = 0.2
 """Seconds between two tellings of how far ranges in threads or processes are."""
+
+
+class Fold(Protocol[P_co]):
+    """What comes of a range, whatever that is. For processes it must be picklable."""
+
+    def run(
+        self, reader: LogReader, codec: Codec, span: Range, on_passed: Callable[[int], None]
+    ) -> P_co:
+        """Go through a range; `on_passed` is told how many positions were passed, batch by batch.
+
+        Those of `passed_before` count as passed already.
+        """
+        ...
+
+    def passed_before(self, span: Range) -> int:
+        """Positions of a range that an earlier run went through."""
+        ...
+
 
 OnProgress = Callable[[int, int], None]
 """Called with (positions passed, positions in all), again and again."""
 
 
 def fold_in_turn(
-    fold: RangeFold[S],
+    fold: Fold[P],
     ranges: Sequence[Range],
     reader: LogReader,
     codec: Codec,
     on_progress: OnProgress,
-) -> Iterator[Folded[S]]:
+) -> Iterator[P]:
     """In this thread."""
     done, total = _begun(fold, ranges, on_progress)
 
@@ -58,13 +76,13 @@ def fold_in_turn(
 
 
 def fold_in_threads(
-    fold: RangeFold[S],
+    fold: Fold[P],
     ranges: Sequence[Range],
     many: int,
     reader: LogReader,
     codec: Codec,
     on_progress: OnProgress,
-) -> Iterator[Folded[S]]:
+) -> Iterator[P]:
     """In so many threads."""
     passed, pool = Passed(), ThreadPoolExecutor(many)
     return _gathered(
@@ -79,13 +97,13 @@ def fold_in_threads(
 
 
 def fold_in_processes(
-    fold: RangeFold[S],
+    fold: Fold[P],
     ranges: Sequence[Range],
     many: int,
     bootstrap_servers: str,
     open_codec: Callable[[], Codec],
     on_progress: OnProgress,
-) -> Iterator[Folded[S]]:
+) -> Iterator[P]:
     """In so many processes, each with a reader and a codec of its own.
 
     Raises `AgentlogError` if one of them is killed.
@@ -115,15 +133,15 @@ def fold_in_processes(
 
 def _gathered(
     pool: Executor,
-    submit: Callable[[Range], Future[Folded[S]]],
-    fold: RangeFold[S],
+    submit: Callable[[Range], Future[P]],
+    fold: Fold[P],
     ranges: Sequence[Range],
     many: int,
     passed: Passed,
     on_progress: OnProgress,
-) -> Iterator[Folded[S]]:
+) -> Iterator[P]:
     before, total = _begun(fold, ranges, on_progress)
-    ahead, running = iter(ranges), set[Future[Folded[S]]]()
+    ahead, running = iter(ranges), set[Future[P]]()
     try:
         while True:
             running |= {submit(span) for span in islice(ahead, many + 1 - len(running))}
@@ -138,7 +156,7 @@ def _gathered(
         pool.shutdown(cancel_futures=True)
 
 
-def _begun(fold: RangeFold[S], ranges: Sequence[Range], on_progress: OnProgress) -> tuple[int, int]:
+def _begun(fold: Fold[P], ranges: Sequence[Range], on_progress: OnProgress) -> tuple[int, int]:
     """What was passed before, and what there is in all; told first, so that no rate counts it."""
     before = sum(map(fold.passed_before, ranges))
     total = sum(span.positions for span in ranges)
@@ -157,7 +175,7 @@ def _open_process(bootstrap_servers: str, open_codec: Callable[[], Codec], numbe
     _process = (KafkaLogReader(bootstrap_servers), open_codec(), passed)
 
 
-def _fold_in_process(fold: RangeFold[S], span: Range) -> Folded[S]:
+def _fold_in_process(fold: Fold[P], span: Range) -> P:
     assert _process is not None
     reader, codec, passed = _process
     return fold.run(reader, codec, span, passed.add)

@@ -35,6 +35,8 @@ class Happening(StrEnum):
     """The writer lacks the field: the reader's default is read."""
     APPEARED = "appeared"
     """A stored field that today's reader passes over is read."""
+    UPCAST = "upcast"
+    """An upcaster of the candidate's makes another value of it, as it is meant to."""
     MENDED = "mended"
     """Today's reader cannot read it, the candidate's can."""
 

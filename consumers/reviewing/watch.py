@@ -100,6 +100,19 @@ def watch_of(
     return made.watch()
 
 
+def front_of(written: ParsedSchema, payload: str) -> Callable[[bytes, int], int]:
+    """Where the field `payload` begins in a record that begins at a place."""
+    made = _Making()
+    made.begin("walk(b, i)")
+    assert isinstance(written.root, Record)
+    for name, field in written.root.fields.items():
+        if name != payload:
+            made.place(field.type, SAME, SAME, _At("", 1, checked=False))
+    made.add(1, "return i")
+    front: Callable[[bytes, int], int] = made.watch().walk  # type: ignore[assignment]
+    return front
+
+
 class _At(NamedTuple):
     """Where in the schemas, and in the text."""
 

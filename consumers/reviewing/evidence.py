@@ -1,0 +1,310 @@
+"""Evidence: what becomes of stored records under the candidate, per writer's schema and field.
+
+The five bytes before a record name the schema that wrote it. Records whose type is read as before
+are counted by them and passed; of the others each is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from consumers.folds import Range
+from consumers.reviewing.readings import Reading, reading_of
+from consumers.reviewing.sides import Sides
+from consumers.reviewing.sites import Happening, Shown
+from consumers.reviewing.watch import Hit, Unreadable
+from streams.errors import DecodeError
+from streams.kafka.batches import FetchedBatch
+from streams.ports import LogReader
+from streams.record import Record
+from streams.schemas import Codec, unframe
+from streams.schemas.compatibility import InvalidSchema
+from streams.schemas.decoder import BAD_BYTES, why
+from streams.schemas.framing import PREFIX_LENGTH
+
+SITES_MAX: Final = 1_000
+"""Places of one writer's schema that are kept; an upcaster may make up as many as it likes."""
+
+_FRAMED: Final = b"\x00"
+
+
+class First(msgspec.Struct, frozen=True, order=True):
+    """The first record to which something happened, by append time, and what."""
+
+    appended_at_ms: int
+    topic: str
+    partition: int
+    position: int
+    today: str = ""
+    candidate: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.position}"
+
+
+class Seen(msgspec.Struct):
+    """How many records something happened to."""
+
+    count: int
+    first: First
+
+    def merge(self, other: Seen) -> None:
+        """Take what was seen elsewhere."""
+        self.count += other.count
+        self.first = min(self.first, other.first)
+
+
+Sites = dict[tuple[Happening, str], Seen]
+
+
+class Observed(msgspec.Struct):
+    """What became of the records of one writer's schema."""
+
+    records: int = 0
+    failed: int = 0
+    failed_today: int = 0
+    """Of the failed, those that today's reader cannot read either."""
+    sites: Sites = msgspec.field(default_factory=dict)
+
+    @property
+    def decoded(self) -> int:
+        """Records that the candidate's reader can read."""
+        return self.records - self.failed
+
+    def merge(self, other: Observed) -> None:
+        """Take what was observed elsewhere."""
+        self.records += other.records
+        self.failed += other.failed
+        self.failed_today += other.failed_today
+        _merge(self.sites, other.sites)
+
+
+class Evidence(msgspec.Struct):
+    """What there is in some stretch of the log. Merging commutes."""
+
+    passed: dict[int, int] = msgspec.field(default_factory=dict)
+    """Records by schema id, of types that are read as before."""
+    observed: dict[int, Observed] = msgspec.field(default_factory=dict)
+    """By schema id: those that may be read otherwise."""
+    unknown: dict[str, Seen] = msgspec.field(default_factory=dict)
+    """Records of which nobody can say which schema wrote them, by why."""
+
+    @property
+    def records(self) -> int:
+        """All that was looked at."""
+        known = sum(self.passed.values()) + sum(one.records for one in self.observed.values())
+        return known + sum(one.count for one in self.unknown.values())
+
+    def merge(self, other: Evidence) -> None:
+        """Take what was found elsewhere."""
+        for schema_id, count in other.passed.items():
+            self.passed[schema_id] = self.passed.get(schema_id, 0) + count
+        for schema_id, observed in other.observed.items():
+            self.observed.setdefault(schema_id, Observed()).merge(observed)
+        _merge(self.unknown, other.unknown)
+
+
+class EvidenceFold(NamedTuple):
+    """How a range of the log is looked at. Goes to other processes."""
+
+    sides: Sides
+
+    def passed_before(self, span: Range) -> int:  # noqa: ARG002  # nothing is kept
+        """A review begins anew each time."""
+        return 0
+
+    def run(
+        self, reader: LogReader, codec: Codec, span: Range, on_passed: Callable[[int], None]
+    ) -> Evidence:
+        """The evidence of one range; `on_passed` is told how many positions were passed."""
+        looking, position = _Looking(self.sides, codec), span.start
+        for batch in reader.read(span.source, position, span.end):
+            looking.add(batch)
+            passed, position = position, batch[-1].position + 1
+            on_passed(position - passed)
+        on_passed(span.end - position)
+        return looking.finish()
+
+
+class _Looking:
+    def __init__(self, sides: Sides, codec: Codec) -> None:
+        self._readings = readings_of(sides)
+        self._codec = codec
+        self._frames: dict[bytes, _Observing | int | None] = {}
+        self._by_id: dict[int, _Observing] = {}
+        self._evidence = Evidence()
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Look at a batch."""
+        fetched = isinstance(records, FetchedBatch)
+        values = records.columns().values if fetched else [one.value for one in records]
+        frames = [value[:PREFIX_LENGTH] if value else b"" for value in values]
+        read = dict[bytes, _Observing | None]()
+        for frame, count in Counter(frames).items():
+            found = self._of(frame)
+            if isinstance(found, int):
+                passed = self._evidence.passed
+                passed[found] = passed.get(found, 0) + count
+            else:
+                read[frame] = found
+        if not read:
+            return
+        for n, frame in enumerate(frames):
+            if frame in read:
+                observing = read[frame]
+                if observing is None:
+                    self._single(records[n])
+                else:
+                    observing.add(values[n], PREFIX_LENGTH, records, n)
+
+    def finish(self) -> Evidence:
+        """What was found."""
+        self._evidence.observed = {key: one.finish() for key, one in self._by_id.items()}
+        return self._evidence
+
+    def _of(self, frame: bytes) -> _Observing | int | None:
+        """What reads records that begin so; the id alone of those that are passed; None: it has
+        to be asked for each.
+        """
+        if frame not in self._frames:
+            known = frame[:1] == _FRAMED and len(frame) == PREFIX_LENGTH
+            try:
+                self._frames[frame] = self._observing(unframe(frame)[0]) if known else None
+            except (DecodeError, InvalidSchema):
+                self._frames[frame] = None
+        return self._frames[frame]
+
+    def _observing(self, schema_id: int) -> _Observing | int:
+        reading = self._readings.of(schema_id, self._codec)
+        if reading is None:
+            return schema_id
+        if schema_id not in self._by_id:
+            self._by_id[schema_id] = _Observing(reading)
+        return self._by_id[schema_id]
+
+    def _single(self, record: Record) -> None:
+        """A record that does not begin with a known schema's id: perhaps a header has it."""
+        try:
+            if record.value is None:
+                raise DecodeError("the record has no value")
+            schema_id, start = unframe(record.value, record.headers)
+            found = self._observing(schema_id)
+        except (DecodeError, InvalidSchema) as error:
+            seen = {str(error): Seen(1, _first(record, Shown("", ""), str(error)))}
+            _merge(self._evidence.unknown, seen)
+            return
+        if isinstance(found, int):
+            self._evidence.passed[found] = self._evidence.passed.get(found, 0) + 1
+        else:
+            found.add(record.value, start, [record], 0)
+
+
+class _Observing:
+    """One writer's records in one range."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._walk = reading.walk
+        self._observed = Observed()
+        self._seen: dict[int, Seen] = {}
+        self._hits: list[Hit] = []
+        self._first: First | None = None
+
+    def add(self, value: Any, start: int, records: Sequence[Record], n: int) -> None:
+        """Read a record; it is `records[n]`, which is made only if it is needed."""
+        self._observed.records += 1
+        hits = self._hits
+        try:
+            self._walk(value, start, hits.append)
+        except Unreadable as error:
+            site = self._reading.sites[error.site]
+            self._fail(site.path, str(error), records[n])
+            self._observed.failed_today += self._reading.fails_today(value, start)
+            hits.clear()
+            return
+        except BAD_BYTES as error:
+            self._fail("$", f"nobody can read it: {why(error)}", records[n])
+            self._observed.failed_today += 1
+            hits.clear()
+            return
+        if self._first is None:
+            self._first = _first(records[n], Shown("", ""))
+        if hits:
+            self._note(records, n)
+
+    def finish(self) -> Observed:
+        """What became of them."""
+        sites, observed = self._reading.sites, self._observed
+        for k in self._reading.always if self._first else ():
+            assert self._first is not None
+            shown = sites[k].show(None)
+            first = msgspec.structs.replace(
+                self._first, today=shown.today, candidate=shown.candidate
+            )
+            _merge(
+                observed.sites, {(sites[k].happening, sites[k].path): Seen(observed.decoded, first)}
+            )
+        for k, seen in self._seen.items():
+            key = sites[k].happening, sites[k].path
+            if key in observed.sites:  # where it always happens, it happens to a part as well
+                continue
+            observed.sites[key] = seen
+        return observed
+
+    def _note(self, records: Sequence[Record], n: int) -> None:
+        hits, seen = self._hits, self._seen
+        for k in {k for k, _ in hits} if len(hits) > 1 else (hits[0][0],):
+            if k in seen:
+                seen[k].count += 1
+            elif len(seen) < SITES_MAX:
+                raw = next(raw for other, raw in hits if other == k)
+                shown = self._reading.sites[k].show(raw)
+                seen[k] = Seen(1, _first(records[n], shown))
+        hits.clear()
+
+    def _fail(self, path: str, reason: str, record: Record) -> None:
+        self._observed.failed += 1
+        seen = Seen(1, _first(record, Shown("", ""), reason))
+        _merge(self._observed.sites, {(Happening.FAILED, path): seen})
+
+
+class Readings:
+    """How the records of each schema are judged, as far as somebody asked."""
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self._found: dict[int, Reading | None] = {}
+
+    def of(self, schema_id: int, codec: Codec) -> Reading | None:
+        """None: they are read as before. Raises `DecodeError` for an id that nobody knows."""
+        if schema_id not in self._found:
+            writer = codec.writer_schema(schema_id)
+            affected = self._sides.is_affected(writer)
+            self._found[schema_id] = reading_of(self._sides, writer) if affected else None
+        return self._found[schema_id]
+
+
+@lru_cache(maxsize=4)
+def readings_of(sides: Sides) -> Readings:
+    """One for all ranges that a process looks at."""
+    return Readings(sides)
+
+
+def _merge(into: dict[Any, Seen], other: dict[Any, Seen]) -> None:
+    for key, seen in other.items():
+        if key in into:
+            into[key].merge(seen)
+        elif len(into) < SITES_MAX:
+            into[key] = seen
+
+
+def _first(record: Record, shown: Shown, reason: str = "") -> First:
+    return First(
+        record.appended_at_ms, record.topic, record.partition, record.position, *shown, reason
+    )

@@ -1,0 +1,145 @@
+"""Readings: how one writer's records are judged: by a watch, or by decoding each of them twice.
+
+A watch knows what Avro's resolution does. What an upcaster does only its code knows, so records
+that one of the sides raises by upcasters are decoded by both, as workers would, and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from numbers import Number
+from typing import Any, Protocol
+
+from consumers.differences import NOTHING, differences
+from consumers.reviewing.sides import Sides
+from consumers.reviewing.sites import Happening, Shown, Site, text_of
+from consumers.reviewing.watch import Hit, Unreadable, Watch, front_of, watch_of
+from streams.schemas import Catalogue, WriterSchema
+from streams.schemas.compatibility import ParsedSchema, parse_schema
+from streams.schemas.decoder import BAD_BYTES
+from streams.schemas.upcasting import climb
+from streams.schemas.writer_schema import PAYLOAD_FIELD
+
+Tell = Callable[[Hit], None]
+
+
+class Reading(Protocol):
+    """How one writer's records are judged."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """What has happened, or can; it may grow."""
+        ...
+
+    @property
+    def always(self) -> tuple[int, ...]:
+        """Sites that every record hits which the candidate can read."""
+        ...
+
+    def walk(self, b: bytes, i: int, h: Tell) -> None:
+        """Tell the hits of the record that begins at `i`. Raises `Unreadable` where the
+        candidate's reader fails, one of `BAD_BYTES` for bytes that no reader can read.
+        """
+        ...
+
+    def fails_today(self, b: bytes, i: int) -> bool:
+        """Whether today's reader fails on the record, too."""
+        ...
+
+
+def reading_of(sides: Sides, writer: WriterSchema) -> Reading:
+    """How the records of a writer's schema are judged. Raises `InvalidSchema`, `DecodeError`."""
+    ways = [side.way_up(writer) for side in (sides.today, sides.candidate)]
+    if any(rung.step is not None for way in ways for rung in way):
+        return _Twice(sides, writer)
+    return _Watched(sides, writer)
+
+
+class _Watched:
+    def __init__(self, sides: Sides, writer: WriterSchema) -> None:
+        self._written = parse_schema(writer.schema, released=True)
+        self._today = _read_as(sides.today, writer)
+        watch = self._watch(_read_as(sides.candidate, writer))
+        self.sites = watch.sites
+        self.always = watch.always
+        self.walk = watch.walk
+
+    def _watch(self, candidate: ParsedSchema | None) -> Watch:
+        return watch_of(self._written, PAYLOAD_FIELD, self._today, candidate)
+
+    @cached_property
+    def _of_today(self) -> Watch:
+        return self._watch(self._today)
+
+    def fails_today(self, b: bytes, i: int) -> bool:
+        try:
+            self._of_today.walk(b, i, lambda _: None)
+        except (Unreadable, *BAD_BYTES):
+            return True
+        return False
+
+
+class _Twice:
+    def __init__(self, sides: Sides, writer: WriterSchema) -> None:
+        self._front = front_of(parse_schema(writer.schema, released=True), PAYLOAD_FIELD)
+        self._today = climb(sides.today.way_up(writer))
+        self._candidate = climb(sides.candidate.way_up(writer))
+        self._numbers: dict[tuple[Happening, str], int] = {}
+        self.always = ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(Site(*key, _as_they_are) for key in self._numbers)
+
+    def walk(self, b: bytes, i: int, h: Tell) -> None:
+        i = self._front(b, i)
+        try:
+            after = self._candidate(b, i)
+        except BAD_BYTES as error:
+            raise Unreadable(self._number(Happening.FAILED, "$"), str(error)) from error
+        try:
+            before = self._today(b, i)
+        except BAD_BYTES:
+            h((self._number(Happening.MENDED, "$"), ("", "")))
+            return
+        for path, one, two in _differing(before, after):
+            h((self._number(Happening.UPCAST, f"$.{path}"), (one, two)))
+
+    def fails_today(self, b: bytes, i: int) -> bool:
+        try:
+            self._today(b, self._front(b, i))
+        except BAD_BYTES:
+            return True
+        return False
+
+    def _number(self, happening: Happening, path: str) -> int:
+        return self._numbers.setdefault((happening, path), len(self._numbers))
+
+
+def _read_as(catalogue: Catalogue, writer: WriterSchema) -> ParsedSchema | None:
+    """The payload's schema that it is read as; None: as it was written."""
+    last = catalogue.way_up(writer)[-1].writer
+    if last.id == writer.id:
+        return None
+    return parse_schema(last.schema["fields"][-1]["type"], released=True)
+
+
+def _differing(before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What both have, and have otherwise; 1 and 1.0 are one value, as a text and its bytes are."""
+    for one in differences(before, after):
+        values = [one.before, one.after]
+        if any(value is NOTHING for value in values):
+            continue
+        if all(isinstance(value, Number) for value in values) and one.before == one.after:
+            continue
+        if _as_bytes(one.before) != _as_bytes(one.after):
+            yield one.path, one.before, one.after
+
+
+def _as_bytes(value: Any) -> Any:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _as_they_are(raw: tuple[Any, Any]) -> Shown:
+    return Shown(*map(text_of, raw))
