@@ -24,9 +24,11 @@ from benchmarks import (
     latency,
     memory,
     publish,
+    questions,
     rebuild,
     replay,
     report,
+    scaling,
 )
 from benchmarks.elsewhere import log_warnings_only
 from benchmarks.figures import Results
@@ -48,22 +50,30 @@ BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "replay": replay.bench,
     "codec": codec.bench,
 }
-LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {"rebuild": rebuild.bench}
-"""Those that take a quarter of an hour each: they run only where they are named."""
+LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {
+    "rebuild": rebuild.bench,
+    "questions": questions.bench,
+    "scaling": scaling.bench,
+}
+"""Those that take a quarter of an hour each: they have a page of their own."""
 PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}
 
 _HERE: Final = Path(__file__).parent
-_RESULTS: Final = _HERE / "results.md"
-_NOTES: Final = _HERE / "notes.md"
+_LARGE: Final = "-large"
+"""What the names of the large page and of its notes end with."""
 
 
 def main() -> int:
-    """Run what the command line names; all but the large ones, if nothing is named."""
+    """Run what the command line names; if nothing is named, all of one page."""
     asked = _parser().parse_args()
     if asked.write and (asked.names or asked.quick or asked.profile):
         _say("--write takes a full run: no names, no --quick, no --profile")
         return 2
-    names = asked.names or list(PROFILES if asked.profile else BENCHES)
+    if asked.large and asked.profile:
+        _say("--large has no profile")
+        return 2
+    all_of_them = PROFILES if asked.profile else LARGE if asked.large else BENCHES
+    names = asked.names or list(all_of_them)
     if asked.profile and not set(names) <= set(PROFILES):
         _say(f"--profile is there for: {', '.join(PROFILES)}")
         return 2
@@ -89,11 +99,19 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
         for name in names:
             _say(name)
             results.append({**BENCHES, **LARGE}[name](stage))
-        profiles = [text for make in PROFILES.values() for text in make(stage)] * asked.write
-    notes = _NOTES.read_text(encoding="utf-8")
-    page = report.markdown(machine, results, _command(), notes, profiles)
+        shown = PROFILES if asked.write and not asked.large else {}
+        profiles = [text for make in shown.values() for text in make(stage)]
+    which = _LARGE if asked.large else ""
+    notes = f"notes{which}.md"
+    page = report.markdown(
+        machine,
+        results,
+        _command(large=asked.large),
+        report.Notes(f"benchmarks/{notes}", (_HERE / notes).read_text(encoding="utf-8")),
+        profiles,
+    )
     if asked.write:
-        _RESULTS.write_text(page, encoding="utf-8")
+        (_HERE / f"results{which}.md").write_text(page, encoding="utf-8")
     if asked.json:
         print(msgspec.json.encode(report.as_json(machine, results)).decode())
     else:
@@ -110,8 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=[*BENCHES, *LARGE, []],
         metavar="name",
         help=f"which benches: {', '.join(BENCHES)} (default: all of these), "
-        f"or {', '.join(LARGE)} (large: only if named)",
+        f"or {', '.join(LARGE)} (large)",
     )
+    parser.add_argument("--large", action="store_true", help="the large ones instead: an hour")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument(
         "--profile",
@@ -119,12 +138,16 @@ def _parser() -> argparse.ArgumentParser:
         help=f"instead: where the worker's time goes ({', '.join(PROFILES)})",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"write benchmarks/results.md, with --large results{_LARGE}.md",
+    )
     return parser
 
 
-def _command() -> str:
-    return 'make bench ARGS="--write"'
+def _command(*, large: bool) -> str:
+    return f'make bench ARGS="{"--large " * large}--write"'
 
 
 def _say(line: str) -> None:

@@ -52,15 +52,15 @@ def bench(stage: Stage) -> Results:
         topic = namespace.topic(TASKS)
         stage.say(f"  filling {records:,} records")
         fill_each(servers, topic, open_codec(), endless_history(records))
-        rebuilt = partial(_elsewhere, servers, namespace, records)
+        run = partial(rebuilt, servers, namespace, records)
         part = _first_part(servers, namespace)
         runs = take_turns(
             stage,
             [
-                Contender("metrics", partial(rebuilt, "metrics", 2)),
-                Contender("states, one process", partial(rebuilt, "states", 1)),
-                Contender("states, two processes", partial(rebuilt, "states", 2)),
-                Contender("states of a tenth", partial(rebuilt, "states", 1, part)),
+                Contender("metrics", partial(run, "metrics", 2)),
+                Contender("states, one process", partial(run, "states", 1)),
+                Contender("states, two processes", partial(run, "states", 2)),
+                Contender("states of a tenth", partial(run, "states", 1, part)),
                 Contender(
                     "kafka-consumer-perf-test",
                     lambda: Rebuilt(consumer_perf_test(servers, topic, records=records), 0.0),
@@ -101,9 +101,10 @@ def _first_part(servers: str, namespace: Namespace) -> str:
     return replace(now, ends=part).encode()
 
 
-def _elsewhere(
+def rebuilt(
     servers: str, namespace: Namespace, records: int, what: str, workers: int, cut: str = ""
 ) -> Rebuilt:
+    """Fold the namespace's log in a process of its own: `what` is metrics or states."""
     asked = (servers, namespace.name, records, what, workers, cut)
     with elsewhere(_rebuild, *asked, daemon=False) as run:
         found: Rebuilt = run.pipe.recv()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from benchmarks.figures import Figure, Measured, Results
 from benchmarks.machine import Machine
@@ -15,18 +15,25 @@ PROFILES_SAY: Final = (
 )
 
 
+class Notes(NamedTuple):
+    """Prose at a page's end, and the file that it is kept in."""
+
+    file: str
+    text: str
+
+
 def markdown(
     machine: Machine,
     results: Iterable[Results],
     command: str,
-    notes: str,
+    notes: Notes,
     profiles: Sequence[str] = (),
 ) -> str:
-    """The whole page. `profiles` say where time went; `notes` is prose at the end."""
+    """The whole page. `profiles` say where time went."""
     parts = [
         "# Benchmarks",
         f"Measured, and written here, by `{command}`; nothing on this page is typed by hand but "
-        "the notes at its end (`benchmarks/notes.md`). Every figure is the median of several "
+        f"the notes at its end (`{notes.file}`). Every figure is the median of several "
         "rounds in which the contenders took turns, with the lowest and the highest round beside "
         "it; every ratio is taken within each round, against a baseline that ran in the same "
         "minute, on the same data and the same broker; what has a unit is what this machine did. "
@@ -35,7 +42,7 @@ def markdown(
         *(_section(found) for found in results),
         *(["## Where the worker's time goes", PROFILES_SAY] if profiles else []),
         *(f"```text\n{profile}\n```" for profile in profiles),
-        notes.strip(),
+        notes.text.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
