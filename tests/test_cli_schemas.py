@@ -182,3 +182,16 @@ def test_a_folder_without_modes_is_not_let_through(run: Run, folder: Path) -> No
     refused = run("lint")
     assert isinstance(refused.exception, ConfigurationError)
     assert "so no type has a compatibility mode" in str(refused.exception)
+
+
+def test_the_catalogue_is_one_page(run: Run, tmp_path: Path) -> None:
+    """Of our types and the users', with the readers that are asked for."""
+    file = tmp_path / "schemas.html"
+    done = run("docs", str(file), "--code", "examples.reviewer:app", "--json")
+    assert json.loads(done.stdout)["types"] == 32, done.exception
+    page = file.read_text()
+    assert "acme.order.Placed" in page
+    assert "examples/reviewer.py:" in page
+    refused = run("docs", str(tmp_path / "no" / "folder.html"))
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "cannot write" in str(refused.exception)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from consumers.cli import schemas_check, schemas_diff, schemas_lint, schemas_sync
+from consumers.cli import schemas_check, schemas_diff, schemas_docs, schemas_lint, schemas_sync
 from consumers.cli.output import emit, stdout
 from consumers.revisions import folder_at
 from streams.errors import ProofFailed
@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Event types, their schemas and ids
 
 app.command(name="check")(schemas_check.check)
 app.command(name="diff")(schemas_diff.diff)
+app.command(name="docs")(schemas_docs.docs)
 app.command(name="lint")(schemas_lint.lint)
 app.command(name="sync")(schemas_sync.sync)
 

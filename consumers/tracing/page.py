@@ -15,6 +15,7 @@ from zlib import crc32
 
 import msgspec
 
+from consumers.pages import facts, page, table
 from consumers.tracing import words
 from consumers.tracing.document import payload_of
 from consumers.tracing.finding import Trace
@@ -39,7 +40,7 @@ _NOTES: Final[dict[Note, str]] = {
     "outside": "of another correlation",
     "circle": "causes itself",
 }
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE: Final = Path(__file__).with_name("page.css")
 _SHOWN_ENDINGS_MAX: Final = 3
 
 
@@ -59,15 +60,10 @@ def trace_page(trace: Trace) -> str:
     found = words.summary(trace.nodes)
     axis = _Axis(found.began_at_ms, max(1, found.ended_at_ms - found.began_at_ms))
     title = _text(trace.correlation or trace.asked)
-    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return "\n".join(
+    return page(
+        f"{title} · agentlog trace",
+        _STYLE,
         (
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title} · agentlog trace</title>",
-            f"<style>{css}</style></head><body>",
             f"<header><h1><bdi>{title}</bdi></h1>",
             f'<p class="of">from {_moment(found.began_at_ms)}, append times in UTC</p></header>',
             _facts(found),
@@ -79,8 +75,7 @@ def trace_page(trace: Trace) -> str:
             "</main>",
             _LEGEND,
             f"<footer>{_footer(trace)}</footer>",
-            "</body></html>\n",
-        )
+        ),
     )
 
 
@@ -96,20 +91,19 @@ _LEGEND: Final = (
 
 def _facts(found: words.Summary) -> str:
     dead = found.outcomes.get("dead_lettered", 0)
-    facts: list[tuple[str, str, str]] = [
+    figures = [
         ("", f"{found.messages:,}", "message" if found.messages == 1 else "messages"),
         ("", f"{found.agents:,}", "agent" if found.agents == 1 else "agents"),
         ("", words.duration(found.ended_at_ms - found.began_at_ms), "from first to last"),
         ("", f"{found.outcomes.get('handled', 0):,}", "handled"),
     ]
     if dead:
-        facts.append(("bad", f"{dead:,}", "dead-lettered"))
+        figures.append(("bad", f"{dead:,}", "dead-lettered"))
     if found.outcomes.get("expired", 0):
-        facts.append(("late", f"{found.outcomes['expired']:,}", "expired"))
+        figures.append(("late", f"{found.outcomes['expired']:,}", "expired"))
     if found.missing:
-        facts.append(("late", f"{found.missing:,}", "causes not on the log"))
-    items = (f'<li class="{kind}"><b>{n}</b><span>{what}</span></li>' for kind, n, what in facts)
-    return f'<ul class="facts">{"".join(items)}</ul>'
+        figures.append(("late", f"{found.missing:,}", "causes not on the log"))
+    return facts(figures)
 
 
 def _notices(trace: Trace) -> Iterator[str]:
@@ -277,13 +271,7 @@ def _ending_cells(one: Ending) -> tuple[str, ...]:
 
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    body = "".join(
-        f"<tr>{''.join(f'<td>{_text(cell, 2_000)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    if not body:
-        return ""
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return table(names, ((_text(cell, 2_000) for cell in row) for row in rows))
 
 
 def _payload(message: Message) -> str:

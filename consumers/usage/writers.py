@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 import msgspec
 
+import consumers
+import streams
 from consumers.usage.sources import shown_path
 from streams.envelope import Envelope
 
 _ENVELOPE: Final = Envelope.__name__
-PACKAGES: Final = ("streams", "consumers")
-"""Packages that ship with agentlog."""
+_PACKAGES: Final = (streams, consumers)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Writer(msgspec.Struct, frozen=True):
@@ -31,13 +35,25 @@ class Writer(msgspec.Struct, frozen=True):
 
 
 def writers_in(modules: Iterable[str]) -> tuple[Writer, ...]:
-    """The writers in these loaded modules, and in all modules of agentlog that are loaded.
+    """The writers in these loaded modules, and in all modules of agentlog.
 
-    `Envelope(type=…)` is found where the type is a text, or a name that stands for one.
+    `Envelope(type=…)` is found where the type is a text, or a name that stands for one; and where
+    it is a parameter, in the calls of that function from the same module.
     """
-    names = {*modules, *(name for name in sys.modules if name.partition(".")[0] in PACKAGES)}
-    found = {writer for name in sorted(names) for writer in _in_module(name)}
+    found = {writer for name in sorted({*modules, *_ours()}) for writer in _in_module(name)}
     return tuple(sorted(found, key=lambda one: (one.type, one.place)))
+
+
+def _ours() -> Iterator[str]:
+    """Our modules that may make envelopes, loaded."""
+    for package in _PACKAGES:
+        root = Path(str(package.__file__)).parent
+        for path in sorted(root.rglob("*.py")):
+            name = ".".join((package.__name__, *path.relative_to(root).with_suffix("").parts))
+            if f"{_ENVELOPE}(" in path.read_text(encoding="utf-8"):
+                with contextlib.suppress(ImportError):  # an extra that is not installed
+                    importlib.import_module(name)
+                    yield name
 
 
 def _in_module(name: str) -> Iterator[Writer]:
@@ -45,30 +61,45 @@ def _in_module(name: str) -> Iterator[Writer]:
     file = getattr(module, "__file__", None)
     if module is None or file is None or not file.endswith(".py"):
         return
-    text = Path(file).read_text(encoding="utf-8")
-    if _ENVELOPE not in text:
-        return
-    for function, call in _calls(ast.parse(text), ""):
-        type_name = _type_of(call, module)
-        if type_name:
-            place = f"{shown_path(Path(file))}:{call.lineno}"
-            yield Writer(type_name, function, name, place)
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    makers = dict(_makers(tree))
+    for function, call in _calls(tree, ""):
+        for node in _types_of(call, makers):
+            type_name = _text(node, module)
+            if type_name:
+                place = f"{shown_path(Path(file))}:{call.lineno}"
+                yield Writer(type_name, function, name, place)
 
 
 def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call]]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    """All calls, each with the function that it is in."""
+    if isinstance(node, Function | ast.ClassDef):
         function = f"{function}.{node.name}" if function else node.name
-    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == _ENVELOPE:
+    if isinstance(node, ast.Call):
         yield function, node
     for child in ast.iter_child_nodes(node):
         yield from _calls(child, function)
 
 
-def _type_of(call: ast.Call, module: ModuleType) -> str:
-    for keyword in call.keywords:
-        if keyword.arg == "type":
-            return _text(keyword.value, module)
-    return ""
+def _makers(tree: ast.AST) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Functions that take the type as a parameter: which one that is, by place and by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, Function):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+            for _, call in _calls(node, ""):
+                for made in _types_of(call, {}):
+                    if isinstance(made, ast.Name) and made.id in names:
+                        is_method = names[0] in {"self", "cls"}
+                        yield node.name, (names.index(made.id) - is_method, made.id)
+
+
+def _types_of(call: ast.Call, makers: Mapping[str, tuple[int, str]]) -> Iterator[ast.expr]:
+    """What a call says that the type of its envelope is."""
+    called = ast.unparse(call.func).rpartition(".")[2]
+    place, name = (-1, "type") if called == _ENVELOPE else makers.get(called, (-1, ""))
+    if 0 <= place < len(call.args):
+        yield call.args[place]
+    yield from (keyword.value for keyword in call.keywords if name and keyword.arg == name)
 
 
 def _text(node: ast.expr, module: ModuleType) -> str:

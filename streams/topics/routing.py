@@ -162,6 +162,14 @@ def route(envelope: Envelope) -> tuple[Route, ...]:
         ) from error
 
 
+def topics_for(kind: Kind, type_name: str) -> tuple[str, ...]:
+    """Logical names of the topics that envelopes of this kind and type go to: those of the data
+    lane, whether they name a recipient or not.
+    """
+    found = (_rule(Lane.DATA, kind, type_name, addressed).topic for addressed in (True, False))
+    return tuple(dict.fromkeys(found))
+
+
 def _no_key(envelope: Envelope, rule: Rule) -> Unroutable:
     return Unroutable(
         f"{envelope.kind} of type {envelope.type} ({envelope.id or 'no id yet'}) goes to "

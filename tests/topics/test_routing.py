@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streams.envelope import Envelope, Kind, Lane
 from streams.errors import Unroutable
 from streams.topics import TOPICS
-from streams.topics.routing import RULES, Route, route
+from streams.topics.routing import RULES, Route, route, topics_for
 
 
 def envelope(type_name: str = "agentlog.Json", **fields: Any) -> Envelope:
@@ -194,3 +194,20 @@ def test_a_key_that_is_no_unicode_text_is_unroutable() -> None:
 def test_the_last_row_fits_everything() -> None:
     assert RULES[-1].fits(Lane.DATA, Kind.UNKNOWN, "", addressed=True)
     assert {rule.topic for rule in RULES} <= TOPICS.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_name", "expected"),
+    [
+        (Kind.TASK_RESULT, "agentlog.task.TaskFinished", ("tasks",)),
+        (Kind.REQUEST, "agentlog.Json", ("inbox", "events")),
+        (Kind.RESPONSE, "agentlog.message.RequestAnswered", ("replies", "events")),
+        (Kind.EVENT, "agentlog.chat.MessagePosted", ("channels",)),
+        (Kind.EVENT, "agentlog.journal.OutcomesRecorded", ("journal",)),
+    ],
+)
+def test_a_kind_and_a_type_say_which_topics_it_can_be(
+    kind: Kind, type_name: str, expected: tuple[str, ...]
+) -> None:
+    """Addressed first, then to nobody in particular."""
+    assert topics_for(kind, type_name) == expected
