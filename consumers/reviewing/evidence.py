@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumers.folds import Range
+from consumers.projections.partition_fold import columns_of
 from consumers.reviewing.readings import Reading, reading_of
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening, Shown
@@ -71,6 +72,8 @@ class Observed(msgspec.Struct):
     failed_today: int = 0
     """Of the failed, those that today's reader cannot read either."""
     sites: Sites = msgspec.field(default_factory=dict)
+    topics: dict[str, int] = msgspec.field(default_factory=dict)
+    """Records by topic (full name)."""
 
     @property
     def decoded(self) -> int:
@@ -83,6 +86,8 @@ class Observed(msgspec.Struct):
         self.failed += other.failed
         self.failed_today += other.failed_today
         _merge(self.sites, other.sites)
+        for topic, count in other.topics.items():
+            self.topics[topic] = self.topics.get(topic, 0) + count
 
 
 class Evidence(msgspec.Struct):
@@ -123,7 +128,7 @@ class EvidenceFold(NamedTuple):
         self, reader: LogReader, codec: Codec, span: Range, on_passed: Callable[[int], None]
     ) -> Evidence:
         """The evidence of one range; `on_passed` is told how many positions were passed."""
-        looking, position = _Looking(self.sides, codec), span.start
+        looking, position = _Looking(self.sides, codec, span.source.topic), span.start
         for batch in reader.read(span.source, position, span.end):
             looking.add(batch)
             passed, position = position, batch[-1].position + 1
@@ -133,7 +138,8 @@ class EvidenceFold(NamedTuple):
 
 
 class _Looking:
-    def __init__(self, sides: Sides, codec: Codec) -> None:
+    def __init__(self, sides: Sides, codec: Codec, topic: str) -> None:
+        self._topic = topic
         self._readings = readings_of(sides)
         self._codec = codec
         self._frames: dict[bytes, _Observing | int | None] = {}
@@ -142,8 +148,8 @@ class _Looking:
 
     def add(self, records: Sequence[Record]) -> None:
         """Look at a batch."""
-        fetched = isinstance(records, FetchedBatch)
-        values = records.columns().values if fetched else [one.value for one in records]
+        columns = records.columns() if isinstance(records, FetchedBatch) else columns_of(records)
+        values = columns.values
         frames = [value[:PREFIX_LENGTH] if value else b"" for value in values]
         read = dict[bytes, _Observing | None]()
         for frame, count in Counter(frames).items():
@@ -165,7 +171,9 @@ class _Looking:
 
     def finish(self) -> Evidence:
         """What was found."""
-        self._evidence.observed = {key: one.finish() for key, one in self._by_id.items()}
+        for schema_id, observing in self._by_id.items():
+            observed = self._evidence.observed[schema_id] = observing.finish()
+            observed.topics = {self._topic: observed.records}
         return self._evidence
 
     def _of(self, frame: bytes) -> _Observing | int | None:

@@ -62,7 +62,7 @@ def gather(
     namespace: Namespace,
     cut: Cut | None = None,
     sample: int | None = None,
-    topics: Sequence[str] = REVIEWED,
+    topics: tuple[str, ...] = REVIEWED,
     workers: int | None = None,
     on_progress: OnProgress = lambda passed, total: None,  # noqa: ARG005
 ) -> Gathered:

@@ -94,8 +94,8 @@ def watch_of(
         if name != payload:
             made.place(field.type, SAME, SAME, _At("", 1, always=True, checked=False))
     root = written.root.fields[payload].type
-    readers = (root if reader is None else reader.root for reader in (today, candidate))
-    made.place(root, *readers, _At("$", 1, always=True))
+    t, c = (root if reader is None else reader.root for reader in (today, candidate))
+    made.place(root, t, c, _At("$", 1, always=True))
     made.add(1, "if i != len(b): wrong_end(b, i)")
     return made.watch()
 
@@ -221,32 +221,28 @@ class _Making(FunctionText):
     # -- types --------------------------------------------------------------------------------
 
     def _union(self, w: Union, t: Reader, c: Reader, at: _At) -> None:
-        # Who reads as it was written looks for no branch.
-        readers = [[branch if one is w else one for one in (t, c)] for branch in w.branches]
+        n = self.fresh("n")
         if len(w.branches) == 2 and w.branches[0].kind == "null":
             # Mostly, and without a table: byte 0, or byte 2 and the other branch.
             self.add(
                 at.depth,
-                "n = b[i]",
+                f"{n} = b[i] >> 1",
                 "i += 1",
-                "if n & 253: n, i = index_at(b, i - 1, 2, 'branch')",
-                "if n:",
+                f"if b[i - 1] & 253: {n}, i = index_at(b, i - 1, 2, 'branch')",
             )
-            self._nested(w.branches[1], *readers[1], at.inside(f"|{label(w.branches[1])}", 1))
-            self.add(at.depth, "else:", "    pass")
-            self._nested(w.branches[0], *readers[0], at.inside("|null", 1))
-            return
-        n = self.fresh("n")
-        self.add(
-            at.depth,
-            f"{n} = COUNTS[b[i]]",
-            f"if {n} is None or {n} >= {len(w.branches)}: "
-            f"{n}, i = index_at(b, i, {len(w.branches)}, 'branch')",
-            "else: i += 1",
-        )
+        else:
+            self.add(
+                at.depth,
+                f"{n} = COUNTS[b[i]]",
+                f"if {n} is None or {n} >= {len(w.branches)}: "
+                f"{n}, i = index_at(b, i, {len(w.branches)}, 'branch')",
+                "else: i += 1",
+            )
         for k, branch in enumerate(w.branches):
-            self.add(at.depth, f"if {n} == {k}:", "    pass")
-            self._nested(branch, *readers[k], at.inside(f"|{label(branch)}", 1))
+            # Who reads as it was written looks for no branch.
+            today, candidate = (branch if one is w else one for one in (t, c))
+            self.add(at.depth, f"{'el' if k else ''}if {n} == {k}:", "    pass")
+            self._nested(branch, today, candidate, at.inside(f"|{label(branch)}", 1))
 
     def _nested(self, w: AvroType, t: Reader, c: Reader, at: _At) -> None:
         """Within a branch or a loop: there is only so much room for those in one function."""

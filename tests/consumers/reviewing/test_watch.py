@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.reviewing.sites import Happening
+from consumers.reviewing.sites import Happening, Shown
 from consumers.reviewing.watch import Unreadable, Watch, watch_of
 from streams.schemas.compatibility import InvalidSchema, parse_schema
 from streams.schemas.decoder import BAD_BYTES
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     """What a watch says of one record."""
 
     fails: str
-    happens: dict[tuple[Happening, str], tuple[str, str]]
+    happens: dict[tuple[Happening, str], Shown]
 
     def paths(self, happening: Happening) -> set[str]:
         return {path for what, path in self.happens if what is happening}
@@ -57,9 +57,9 @@ def seen(made: Watch, body: bytes) -> Seen:
         made.walk(ENVELOPE + body, 0, hits.append)
     except Unreadable as error:
         site = made.sites[error.site]
-        return Seen(str(error), {(site.happening, site.path): ("", "")})
+        return Seen(str(error), {(site.happening, site.path): Shown("", "")})
     found = [(made.sites[n], raw) for n, raw in (*((n, None) for n in made.always), *hits)]
-    return Seen("", {(site.happening, site.path): tuple(site.show(raw)) for site, raw in found})
+    return Seen("", {(site.happening, site.path): site.show(raw) for site, raw in found})
 
 
 def record(*fields: dict[str, Any], **more: Any) -> dict[str, Any]:
