@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -195,3 +196,14 @@ def test_the_catalogue_is_one_page(run: Run, tmp_path: Path) -> None:
     refused = run("docs", str(tmp_path / "no" / "folder.html"))
     assert isinstance(refused.exception, ConfigurationError)
     assert "cannot write" in str(refused.exception)
+
+
+@pytest.mark.parametrize("command", ["lint", "diff"])
+def test_what_is_no_avro_is_said_with_its_place(run: Run, folder: Path, command: str) -> None:
+    """File, line, column and path."""
+    path = write_type(folder, record("Placed", field("sku", "strin")))
+    refused = run(command)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert re.search(rf"{re.escape(str(path))}:\d+:\d+: \$\.fields\[0\]", str(refused.exception))
+    refused = run("diff", str(path), str(path))
+    assert f"{path}:" in str(refused.exception)

@@ -14,6 +14,7 @@ from consumers.cli.output import emit, stdout
 from consumers.revisions import folder_at
 from streams.errors import ConfigurationError, UnknownType
 from streams.schemas.changes import Change, changes
+from streams.schemas.compatibility import parse_text
 from streams.schemas.folders import SchemaFolder, builtin_folder, read_avsc
 from streams.session import read_settings
 
@@ -91,10 +92,13 @@ def _pairs(
         raise ConfigurationError("--from and --to are versions of one type: name the type")
     if len(asked) == 2:
         old, new = (Side(file, read_avsc(Path(file))) for file in asked)
+        for file in asked:
+            parse_text(Path(file).read_text(encoding="utf-8"), file)
         yield str((new.schema or {}).get("name", "")), old, new
         return
     if len(asked) > 2:
         raise ConfigurationError("name one type, or two .avsc files: the old one, then the new one")
+    folder.require_avro()
     if base is None:
         released = {entry.type for entry in folder.lock.schemas}
         for name in asked or sorted(folder.types.keys() | released):

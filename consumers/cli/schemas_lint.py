@@ -50,6 +50,7 @@ def lint(
 
 def lint_folder(folder: SchemaFolder) -> LintReport:
     """The report on a folder's types as their files are now, today."""
+    folder.require_avro()
     return lint_types(
         {name: file.schema for name, file in folder.types.items()},
         {subject.type: subject for subject in folder.subjects},

@@ -14,7 +14,15 @@ from streams.schemas.changes import Change, changes
 from streams.schemas.folders import PayloadFile, SchemaFolder
 from streams.schemas.lint.privacy import TAG
 from streams.schemas.subjects import Subject
-from streams.schemas.walking import FieldSite, Names, branches, fields_of, full_name, shown
+from streams.schemas.walking import (
+    FieldSite,
+    Names,
+    branches,
+    fields_of,
+    full_name,
+    shown,
+    without_branches,
+)
 from streams.topics import CONTROL, REGISTRY, SNAPSHOTS, STATE
 from streams.topics.routing import topics_for
 
@@ -152,5 +160,5 @@ def _field(names: Names, site: FieldSite, personal: frozenset[str]) -> FieldEntr
         default=json.dumps(site.field["default"], ensure_ascii=False) if has_default else None,
         doc=site.field.get("doc", ""),
         symbols=tuple(symbols),
-        personal=site.field.get(TAG) is True or site.path in personal,
+        personal=site.field.get(TAG) is True or without_branches(site.path) in personal,
     )

@@ -22,9 +22,9 @@ from consumers.usage.sources import place_of, source_of
 from consumers.usage.symbols import CARRIER, ENTRIES, ITEM, PAYLOAD, Symbol, Symbols
 from streams.errors import ConfigurationError
 from streams.schemas import Catalogue
-from streams.schemas.walking import Names, fields_of
+from streams.schemas.walking import Names, fields_of, without_branches
 
-_BELOW: Final = (".", "[]", "{}", "<")
+_BELOW: Final = (".", "[]", "{}", "|")
 """What comes after a path in those below it."""
 _FOLD: Final = ("name", "topics", "apply", "merge")
 
@@ -210,9 +210,7 @@ def _paths(schema: Mapping[str, Any]) -> dict[str, str]:
     """Paths of a schema's fields, as the walk writes them and as schemas have them."""
     found: dict[str, str] = {}
     for site in fields_of(Names(schema)):
-        plain = site.path.replace("{}", ITEM)
-        while "<" in plain:
-            plain = plain[: plain.index("<")] + plain[plain.index(">") + 1 :]
+        plain = without_branches(site.path).replace("{}", ITEM)
         found[plain] = site.path
         for inner in (plain + ITEM, plain + ITEM + ITEM):  # an item is read: the field is
             found.setdefault(inner, site.path)

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import streams
 from streams.envelope import Kind
 from streams.errors import ConfigurationError
+from streams.schemas.compatibility import parse_text
 from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked
 from streams.schemas.subjects import SUBJECTS_FILE, Subjects, read_subjects
 from streams.schemas.writer_schema import PAYLOAD_FIELD
@@ -61,6 +62,11 @@ class SchemaFolder:
     def types(self) -> dict[str, PayloadFile]:
         """What the files say now, by full name. Raises `ConfigurationError`."""
         return payload_files(self.path)
+
+    def require_avro(self) -> None:
+        """Raise `InvalidSchema`, with file, line, column and path, for what is no schema."""
+        for file in self.types.values():
+            parse_text(file.path.read_text(encoding="utf-8"), str(file.path))
 
     @cached_property
     def lock(self) -> Lock:

@@ -47,7 +47,8 @@ class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: date
     """The last day on which it holds."""
     paths: tuple[Text, ...] = ()
-    """Fields it is for, as in `task.timeout`; none: the whole type."""
+    """Fields it is for, as in `task.timeout` or `lines[].price`: by fields alone, whatever branch
+    of a union they are in; none: the whole type."""
     owner: str = ""
     """Who answers for it; empty: the owner of the type."""
 

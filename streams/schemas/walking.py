@@ -2,11 +2,12 @@
 
 Paths are what a person would write: `task.timeout`, `runs[]` for the items of an array, `labels{}`
 for the values of a map. A union adds nothing to a path, unless it has several records: then the
-branch is named, as in `body<Refusal>.code`.
+branch is named, as in `body|Refusal.code`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ PRIMITIVES: Final = frozenset(
 )
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 RECORDS: Final = frozenset({"record", "error"})
+_BRANCH: Final = re.compile(r"\|[A-Za-z0-9_]+")
 
 
 class Node(NamedTuple):
@@ -135,10 +137,15 @@ def below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def without_branches(path: str) -> str:
+    """A path by fields alone, as waivers have it."""
+    return _BRANCH.sub("", path)
+
+
 def branch_path(path: str, among: list[Node], branch: Node) -> str:
     """Path of a branch of a union."""
     records = [one for one in among if one.kind == "record"]
-    return f"{path}<{branch.last_name}>" if len(records) > 1 and branch in records else path
+    return f"{path}|{branch.last_name}" if len(records) > 1 and branch in records else path
 
 
 def shown(names: Names, node: Node) -> str:

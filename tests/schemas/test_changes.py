@@ -81,7 +81,7 @@ TABLE = {
     ),
     "of two records in a union, the one": (
         *both([ITEM, FIXED, NODE], [ITEM, FIXED, record("Node", NODE["fields"][0])]),
-        [("x<Node>.value", K.FIELD_REMOVED, "int", "")],
+        [("x|Node.value", K.FIELD_REMOVED, "int", "")],
     ),
     "default added": (
         order(field("a")),

@@ -199,6 +199,16 @@ def test_a_waiver_lets_what_it_names_until_its_day() -> None:
     assert timeout.message.endswith("(waived until 2026-11-21; orders decides)")
 
 
+def test_a_waiver_goes_by_fields_whatever_the_branch() -> None:
+    """So that it stays the same where a union gets another record."""
+    card, cash = record("Card", field("timeout", "int")), record("Cash")
+    waiver = Waiver("unit-in-name", "released", TODAY, ("paid.timeout",), "orders")
+    for among in ([card], [card, cash]):
+        report = linted(lone(field("paid", among)), subjects=[subject(waiver)])
+        assert report.is_clean
+        assert len(report.waived) == 1
+
+
 def test_a_waiver_that_nothing_needs_is_a_problem() -> None:
     """One for a compatibility finding is not judged here, but for its day."""
     unused = Waiver("unit-in-name", "released", TODAY, ("delay",), "orders")

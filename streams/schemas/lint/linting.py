@@ -14,6 +14,7 @@ from streams.schemas.lint import docs, evolution, meaning, names, privacy
 from streams.schemas.lint.definitions import defined_elsewhere
 from streams.schemas.lint.rules import Breach, Linted, Rule
 from streams.schemas.subjects import Subject, Waiver
+from streams.schemas.walking import without_branches
 
 RULES: Final[Mapping[str, Rule]] = {
     rule.id: rule for family in (names, docs, evolution, meaning, privacy) for rule in family.RULES
@@ -95,7 +96,8 @@ def _judged(linted: Linted, waivers: tuple[Waiver, ...], today: date) -> Iterato
     used: set[Waiver] = set()
     for rule in RULES.values():
         for breach in rule.check(linted):
-            covering = [one for one in waivers if one.covers(rule.id, breach.path)]
+            path = without_branches(breach.path)
+            covering = [one for one in waivers if one.covers(rule.id, path)]
             used.update(covering)
             holding = next((one for one in covering if one.holds(today)), None)
             yield Problem(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from streams.schemas.lint.rules import Breach, Linted, Rule, word_set, words_of
+from streams.schemas.walking import FieldSite, without_branches
 
 TAG: Final = "personal_data"
 """Attribute of a field: true if it holds data about people, false if it only looks so."""
@@ -25,14 +26,20 @@ def _tags(linted: Linted) -> Iterator[Breach]:
         tag = site.field.get(TAG)
         if tag is not None and not isinstance(tag, bool):
             yield Breach(site.path, f"has {TAG} {tag!r}; write true or false")
-        elif tag is None and site.path not in linted.personal_data and _is_personal(site.field):
+        elif tag is None and _is_untold(linted, site) and _is_personal(site.field):
             yield Breach(
                 site.path,
                 f'looks like data about people; say "{TAG}": true or false in the field, or name '
                 "it in subjects.toml",
             )
-    for path in sorted(linted.personal_data - {site.path for site in linted.fields}):
+    for path in sorted(
+        linted.personal_data - {without_branches(site.path) for site in linted.fields}
+    ):
         yield Breach(path, "is no field, though subjects.toml says that it holds personal data")
+
+
+def _is_untold(linted: Linted, site: FieldSite) -> bool:
+    return without_branches(site.path) not in linted.personal_data
 
 
 def _is_personal(field: dict[str, str]) -> bool:
