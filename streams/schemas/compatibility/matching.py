@@ -25,10 +25,30 @@ from streams.schemas.compatibility.promotions import PROMOTIONS
 
 
 class Mismatch(NamedTuple):
-    """Why two types do not match."""
+    """Why two types do not match. It is put into words when somebody asks: most are never told."""
 
     kind: FindingKind
-    message: str
+    writer: AvroType
+    reader: AvroType
+
+    def __str__(self) -> str:
+        writer, reader = describe(self.writer), describe(self.reader)
+        match self.kind:
+            case FindingKind.NAME_MISMATCH:
+                old = writer.rpartition(" ")[2]
+                return (
+                    f"{writer} was written, and {reader} has another name: rename it back, or give "
+                    f"it the alias {old!r}"
+                )
+            case FindingKind.FIXED_SIZE_MISMATCH:
+                assert isinstance(self.writer, Fixed)
+                assert isinstance(self.reader, Fixed)
+                return (
+                    f"{writer} was written with {self.writer.size} bytes, and the reader's has "
+                    f"{self.reader.size}"
+                )
+            case _:
+                return f"{writer} was written, and {reader} is no type to read it as"
 
 
 def mismatch(writer: AvroType, reader: AvroType) -> Mismatch | None:
@@ -40,10 +60,7 @@ def mismatch(writer: AvroType, reader: AvroType) -> Mismatch | None:
             return None
     elif writer.kind == reader.kind:
         return _named(writer, reader) if isinstance(writer, Named) else None
-    return Mismatch(
-        FindingKind.TYPE_MISMATCH,
-        f"{describe(writer)} was written, and {describe(reader)} is no type to read it as",
-    )
+    return Mismatch(FindingKind.TYPE_MISMATCH, writer, reader)
 
 
 def branch_mismatch(writer: AvroType, reader: AvroType) -> Mismatch | None:
@@ -78,15 +95,7 @@ def _named(writer: Named, reader: AvroType) -> Mismatch | None:
     assert isinstance(reader, Named)
     same = unqualified(writer.name) == unqualified(reader.name)
     if not same and writer.name not in reader.aliases:
-        return Mismatch(
-            FindingKind.NAME_MISMATCH,
-            f"{describe(writer)} was written, and {describe(reader)} has another name: rename it "
-            f"back, or give it the alias {writer.name!r}",
-        )
+        return Mismatch(FindingKind.NAME_MISMATCH, writer, reader)
     if isinstance(writer, Fixed) and isinstance(reader, Fixed) and writer.size != reader.size:
-        return Mismatch(
-            FindingKind.FIXED_SIZE_MISMATCH,
-            f"{describe(writer)} was written with {writer.size} bytes, and the reader's has "
-            f"{reader.size}",
-        )
+        return Mismatch(FindingKind.FIXED_SIZE_MISMATCH, writer, reader)
     return None

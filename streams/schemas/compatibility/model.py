@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from streams.schemas.compatibility.logical import Logical
 from streams.schemas.compatibility.names import unqualified
+from streams.schemas.compatibility.promotions import PROMOTIONS
 
 NO_DEFAULT: Final = object()
 """What a field has that has no default; None is the default null."""
@@ -22,6 +23,11 @@ class Primitive:
 
     kind: str
     logical: Logical | None = None
+    plain: str = field(init=False)
+    """Of two types of the same `plain` there is nothing to say; empty where that is not known."""
+
+    def __post_init__(self) -> None:
+        self.plain = f"{self.kind} {self.logical}" if self.logical else self.kind
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +36,10 @@ class Array:
 
     items: AvroType
     kind: str = "array"
+    plain: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = self.items.plain and f"[{self.items.plain}]"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +48,10 @@ class Map:
 
     values: AvroType
     kind: str = "map"
+    plain: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = self.values.plain and f"{{{self.values.plain}}}"
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +60,28 @@ class Union:
 
     branches: tuple[AvroType, ...]
     kind: str = "union"
+    plain: str = field(init=False)
+    _labels: tuple[str, ...] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        kinds = [branch.kind for branch in self.branches]
+        # Where a branch is promotable to one before it, even the union itself is read otherwise.
+        moves = any(
+            (kind, earlier) in PROMOTIONS for n, kind in enumerate(kinds) for earlier in kinds[:n]
+        )
+        each = [branch.plain for branch in self.branches]
+        self.plain = f"({','.join(each)})" if all(each) and not moves else ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What a path calls each branch: by its full name where another one has the same."""
+        if self._labels is None:
+            short = [label(branch) for branch in self.branches]
+            self._labels = tuple(
+                name if short.count(name) < 2 else describe(branch).rpartition(" ")[2]
+                for name, branch in zip(short, self.branches, strict=True)
+            )
+        return self._labels
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +93,7 @@ class Enum:
     symbols: tuple[str, ...]
     default: str | None
     kind: str = "enum"
+    plain: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +105,7 @@ class Fixed:
     size: int
     logical: Logical | None = None
     kind: str = "fixed"
+    plain: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +131,7 @@ class Record:
     aliases: frozenset[str]
     fields: dict[str, Field] = field(default_factory=dict)
     kind: str = "record"
+    plain: str = ""
 
 
 Named = Record | Enum | Fixed

@@ -17,11 +17,16 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from streams.schemas.compatibility.findings import Finding, FindingKind, Report, Severity
-from streams.schemas.compatibility.matching import branch_mismatch, is_namesake, is_same, mismatch
+from streams.schemas.compatibility.matching import (
+    Mismatch,
+    branch_mismatch,
+    is_namesake,
+    is_same,
+    mismatch,
+)
 from streams.schemas.compatibility.model import (
     AvroType,
     ParsedSchema,
-    Primitive,
     Record,
     Union,
     describe,
@@ -59,7 +64,7 @@ class _Pair:
         """Whether the path names a branch of the writer's union already."""
         self.said: list[Said] = []
         self.inside: list[tuple[str, _Pair]] = []
-        self.tried: list[tuple[str, str]] = []
+        self.tried: list[tuple[str, Mismatch | str]] = []
         """Branches of the reader's union and why each is not read; empty for the one that is."""
 
     @property
@@ -106,52 +111,53 @@ class _Comparison:
     def _look(self, pair: _Pair) -> None:
         writer, reader = pair.writer, pair.reader
         if isinstance(writer, Union):
-            for branch in writer.branches:
+            for name, branch in zip(writer.labels, writer.branches, strict=True):
                 inner = self._pair(branch, reader, is_branch=True)
-                pair.inside.append((f"|{_label(branch, writer)}", inner))
+                pair.inside.append((f"|{name}", inner))
         elif isinstance(reader, Union):
             self._choose(pair, reader)
         elif found := mismatch(writer, reader):
-            pair.said.append(Said(*found))
+            pair.said.append(Said(found.kind, str(found)))
         else:
             pair.said, inside = resolved(writer, reader, self._schema)
             pair.inside = [
                 (step, self._pair(inner, wanted))
                 for step, inner, wanted in inside
-                if not _is_plain(inner, wanted)
+                if not (inner.plain and inner.plain == wanted.plain)
             ]
 
     def _choose(self, pair: _Pair, union: Union) -> None:
         """The first branch that matches, as the specification says; and what others would take."""
-        writer, chosen, same, namesake = pair.writer, None, None, None
-        for branch in union.branches:
+        writer = pair.writer
+        chosen, same, namesake = None, None, None
+        for n, branch in enumerate(union.branches):
             found = branch_mismatch(writer, branch)
-            reason = found.message if found else ""
+            reason: Mismatch | str = found or ""
             if found is None and chosen is not None:
-                reason = f"would match, but {_label(chosen, union)} comes first"
+                reason = f"would match, but {union.labels[chosen]} comes first"
             elif found is None:
-                chosen = branch
+                chosen = n
             elif chosen is None and is_namesake(writer, branch):
-                namesake = branch
+                namesake = n
             if found is None and same is None and is_same(writer, branch):
-                same = branch
-            pair.tried.append((_label(branch, union), reason))
+                same = n
+            pair.tried.append((union.labels[n], reason))
         if chosen is None:
-            pair.said.append(Said(FindingKind.NO_UNION_BRANCH, _no_branch(pair.writer, pair.tried)))
+            pair.said.append(Said(FindingKind.NO_UNION_BRANCH, _no_branch(writer, pair.tried)))
             return
-        name = _label(chosen, union)
-        if same is not None and same is not chosen:
-            other = f"Java's decoder takes {_label(same, union)}: put that one first"
+        name = union.labels[chosen]
+        if same is not None and same != chosen:
+            other = f"Java's decoder takes {union.labels[same]}: put that one first"
             pair.said.append(Said(FindingKind.UNION_CHOICE, _choice(writer, name, other)))
         if namesake is not None:
-            other = (
-                f"fastavro takes the {describe(namesake)} before it and fails: rename one of them"
-            )
+            other = describe(union.branches[namesake])
+            other = f"fastavro takes the {other} before it and fails: rename one of them"
             pair.said.append(Said(FindingKind.UNION_CHOICE, _choice(writer, name, other)))
-        step = f"|{name}" if not pair.is_branch else ""
-        if pair.is_branch and label(writer) != label(chosen):
-            step = f"→{name}"
-        pair.inside.append((step, self._pair(writer, chosen)))
+        taken = union.branches[chosen]
+        step = f"|{name}"
+        if pair.is_branch:
+            step = "" if label(writer) == label(taken) else f"→{name}"
+        pair.inside.append((step, self._pair(writer, taken)))
 
     def _say_of_failed_unions(self) -> None:
         failing = self._failing()
@@ -204,23 +210,6 @@ def _choice(writer: AvroType, name: str, other: str) -> str:
     )
 
 
-def _no_branch(writer: AvroType, tried: list[tuple[str, str]]) -> str:
+def _no_branch(writer: AvroType, tried: list[tuple[str, Mismatch | str]]) -> str:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in tried) or "it has none"
     return f"no branch of the reader's union can be read from {describe(writer)} ({reasons})"
-
-
-def _label(branch: AvroType, union: Union) -> str:
-    """What a path calls a branch; by its full name where another one has the same."""
-    name = label(branch)
-    alike = sum(label(other) == name for other in union.branches)
-    return name if alike < 2 else describe(branch).rpartition(" ")[2]
-
-
-def _is_plain(writer: AvroType, reader: AvroType) -> bool:
-    """Whether two types are one primitive type, of which there is nothing to say."""
-    return (
-        isinstance(writer, Primitive)
-        and isinstance(reader, Primitive)
-        and writer.kind == reader.kind
-        and writer.logical == reader.logical
-    )

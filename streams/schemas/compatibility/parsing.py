@@ -189,11 +189,12 @@ class _Parser:
         fields = schema.get("fields")
         if not isinstance(fields, list):
             raise InvalidSchema((*path, "fields"), f"the fields of record {name} are an array")
+        inner = namespace_of(name)
         for n, field in enumerate(fields):
-            self._field(record, field, (*path, "fields", n))
+            self._field(record, field, (*path, "fields", n), inner)
         return record
 
-    def _field(self, record: Record, schema: Any, path: Path) -> None:
+    def _field(self, record: Record, schema: Any, path: Path, namespace: str) -> None:
         if not isinstance(schema, dict) or not isinstance(name := schema.get("name"), str):
             raise InvalidSchema(path, f"a field of {record.name} is no object with a name")
         if not self._released and not is_name(name):
@@ -207,7 +208,7 @@ class _Parser:
         aliases = schema.get("aliases", [])
         if not _is_strings(aliases):
             raise InvalidSchema((*path, "aliases"), "aliases are an array of strings")
-        type_ = self.parse(schema["type"], (*path, "type"), namespace_of(record.name))
+        type_ = self.parse(schema["type"], (*path, "type"), namespace)
         field = Field(name, type_, tuple(aliases), schema.get("default", NO_DEFAULT))
         if field.has_default:
             self._defaults.append(((*path, "default"), field))

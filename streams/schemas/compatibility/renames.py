@@ -24,13 +24,17 @@ class Taken(NamedTuple):
 def fields_taken(writer: Record, reader: Record) -> list[Taken]:
     """Each of the reader's fields with the writer's that it takes."""
     owners = {alias: field.name for field in reader.fields.values() for alias in field.aliases}
-    return [_taken(writer, reader, field, owners) for field in reader.fields.values()]
+    written = writer.fields
+    return [
+        _taken(writer, reader, field, owners)
+        if field.aliases
+        else Taken(field, written.get(field.name))
+        for field in reader.fields.values()
+    ]
 
 
 def _taken(writer: Record, reader: Record, field: Field, owners: dict[str, str]) -> Taken:
     direct = writer.fields.get(field.name)
-    if not field.aliases:
-        return Taken(field, direct)
     written = [a for a in field.aliases if a in writer.fields and a != field.name]
     free = [a for a in dict.fromkeys(written) if a not in reader.fields and owners[a] == field.name]
     claims = [*([field.name] if direct else []), *free]
