@@ -127,3 +127,21 @@ def test_the_index_is_kept_and_shown_and_rebuilt_as_projections_are(bench: Bench
     refused = run("projections", "rebuild", "metrics")
     assert isinstance(refused.exception, ConfigurationError)
     assert "raise its version" in str(refused.exception)
+
+
+def test_rows_that_answer_are_proven(bench: Bench, run: Run) -> None:
+    """The index's and the agents', numbers and all, beside what else is stored; then spoilt."""
+    bench.send([assign_task(n, f"key-{n % 7}") for n in range(60)])
+    asyncio.run(work(bench))
+    assert run("trace", "key-1").exit_code == 0
+    assert run("state", "boss", "--kept").exit_code == 0
+    done = run("prove", "--json")
+    assert done.exit_code == 0, done.exception
+    proofs = {one["name"]: one for one in json.loads(done.stdout)["proofs"]}
+    assert set(proofs) == {"index", "agents", "aggregates"}
+    assert proofs["index"]["counts"]["outcomes"] > 0
+    assert proofs["agents"]["counts"]["touches"] >= 60
+    refused = run("prove", "index", "--at", "now")
+    assert isinstance(refused.exception, ConfigurationError)
+    shown = run("prove", "agents")
+    assert "rows, rebuilt twice" in shown.stdout

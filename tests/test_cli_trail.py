@@ -16,7 +16,7 @@ from tests.test_cli_trace import Run, bench, run, work
 
 __all__ = ["bench", "run"]  # fixtures
 
-TASKS_SENT = 250
+TASKS_SENT = 120
 
 
 @pytest.fixture

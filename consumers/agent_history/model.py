@@ -9,7 +9,7 @@ records each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import cbor2
@@ -88,6 +88,18 @@ class AgentHistory:
             rows = [dict(zip(columns, touch, strict=True)) for touch in touches]
             connection.execute(sa.insert(tables["touches"]), rows)
         latest.write()
+
+    def content(self, tables: Tables) -> Mapping[str, sa.Select[Any]]:
+        """Agents by their names: their numbers are as they came."""
+        names = tables["names"]
+
+        def named(table: sa.Table) -> sa.Select[Any]:
+            plain = [column for column in table.c if column.name != "number"]
+            return sa.select(names.c.agent, *plain).join_from(
+                table, names, table.c.number == names.c.number
+            )
+
+        return {name: named(tables[name]) for name in ("touches", "latest")}
 
 
 def _changes(entries: Sequence[Entry]) -> Iterator[tuple[int, str, Any]]:

@@ -28,7 +28,7 @@ Store = Annotated[
     ),
 ]
 
-_BUILT_IN: Final[Mapping[str, Callable[[], ReadModel]]] = {
+READ_MODELS: Final[Mapping[str, Callable[[], ReadModel]]] = {
     LogIndex.name: LogIndex,
     AgentHistory.name: AgentHistory,
 }
@@ -36,8 +36,8 @@ _BUILT_IN: Final[Mapping[str, Callable[[], ReadModel]]] = {
 
 def load_kept(name: str) -> Projection[Any] | ReadModel:
     """`state`, `metrics`, `index`, `agents`, or what MODULE:NAME refers to."""
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]()
+    if name in READ_MODELS:
+        return READ_MODELS[name]()
     if ":" in name:
         found: Any = load_reference(name)
         if isinstance(found, ReadModel):

@@ -17,12 +17,14 @@ from rich.text import Text
 from consumers.aggregates import Aggregate, AggregateApp
 from consumers.cli.asked import AsJson
 from consumers.cli.cut import read_named
-from consumers.cli.kept import Store, store_url
+from consumers.cli.kept import READ_MODELS, Store, store_url
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.progress import following
 from consumers.cli.replaying import codec_opener, load_projection
 from consumers.cli.session import connect
 from consumers.cli.stream import load_aggregates
+from consumers.databases import Database
+from consumers.index import LogIndex
 from consumers.projections import Metrics
 from consumers.proving import (
     Elsewhere,
@@ -32,7 +34,9 @@ from consumers.proving import (
     Prover,
     Site,
     StreamsSubject,
+    prove_rows,
 )
+from consumers.read_models import Generations, ReadModel, live_models
 from consumers.references import load_reference
 from consumers.state_store import LiveState, SqlStateStore, live_snapshot
 from streams.cuts import Cut
@@ -49,15 +53,15 @@ BUILT_IN: Final = ("state", "metrics")
 SEED_MAX: Final = 2**32
 DIGEST_SHOWN: Final = len("sha256:") + 16
 
-Subject = ProjectionSubject | StreamsSubject
+Subject = ProjectionSubject | StreamsSubject | ReadModel
 
 
 def prove(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[state|metrics|aggregates|MODULE:NAME]…",
-            help="Default: every projection that has stored states, and the built-in aggregates.",
+            metavar="[state|metrics|index|agents|aggregates|MODULE:NAME]…",
+            help="Default: all that has stored states or rows, and the built-in aggregates.",
         ),
     ] = None,
     at: Annotated[
@@ -78,16 +82,18 @@ def prove(
     """Prove that live states are what the log comes to, however it is folded.
 
     A projection's stored state is compared with a replay at its own positions; the replay with
-    others in other orders, batches and merges, and in another process. Of aggregates, every state
-    digest on the log is compared with what `evolve` gives. What differs is named: the record, the
-    path, both values. Exit code 1 if anything does.
+    others in other orders, batches and merges, and in another process. A read model's rows are
+    compared with rows that are built again, in order and by turns of partitions. Of aggregates,
+    every state digest on the log is compared with what `evolve` gives. What differs is named: the
+    record, the path, both values. Exit code 1 if anything does.
     """
     session = connect()
     seed = random.SystemRandom().randrange(SEED_MAX) if seed is None else seed
     states = SqlStateStore(store_url(store, Metrics()))
+    rows = Database(store_url(store, LogIndex()))
     site = Site(partial(KafkaLogReader, session.bootstrap_servers), codec_opener(session))
     try:
-        subjects, unknown = _named(names) if names else _stored(states, session)
+        subjects, unknown = _named(names) if names else _stored(states, rows, session, at)
         with (
             KafkaLogReader(session.bootstrap_servers) as reader,
             Elsewhere(site, seed) as elsewhere,
@@ -96,10 +102,14 @@ def prove(
             prover = Prover(reader, session.codec, session.namespace, elsewhere, seed, _note)
             moment = _Moment(session, reader, at)
             proofs = [
-                _proof(prover, name, subject, moment, states) for name, subject in subjects.items()
+                _proof_of_rows(Generations(rows, subject, session.namespace.name), moment, seed)
+                if isinstance(subject, ReadModel)
+                else _proof(prover, name, subject, moment, states)
+                for name, subject in subjects.items()
             ]
     finally:
         states.close()
+        rows.close()
     if json_:
         emit(
             {
@@ -140,15 +150,24 @@ def _subject(name: str) -> Subject:
         return ProjectionSubject(partial(load_projection, name))
     if name == AGGREGATES:
         return StreamsSubject(partial(load_aggregates, None))
+    if name in READ_MODELS:
+        return READ_MODELS[name]()
     found: Any = load_reference(name)
+    if isinstance(found, ReadModel):
+        return found
     if isinstance(found, Aggregate | AggregateApp):
         return StreamsSubject(partial(load_aggregates, name))
     load_projection(name)  # raises for what is none
     return ProjectionSubject(partial(load_projection, name))
 
 
-def _stored(states: SqlStateStore, session: Session) -> tuple[dict[str, Subject], list[str]]:
-    """What has stored states here, and those of which nobody knows the code."""
+def _stored(
+    states: SqlStateStore, rows: Database, session: Session, at: str | None
+) -> tuple[dict[str, Subject], list[str]]:
+    """What has stored states or rows here, and those of which nobody knows the code.
+
+    Rows are what they are at their own positions: at another moment there is nothing to compare.
+    """
     subjects: dict[str, Subject] = {}
     unknown = []
     for name, version in states.stored(f"{session.namespace.name}."):
@@ -158,11 +177,30 @@ def _stored(states: SqlStateStore, session: Session) -> tuple[dict[str, Subject]
             subjects[name] = _subject(name)
         else:
             _note(f"stored states of {name} version {version} are of older code, and not read")
+    for name, version in live_models(rows, session.namespace.name) if at is None else ():
+        if name not in READ_MODELS:
+            unknown.append(f"{name} (version {version})")
+        elif version == READ_MODELS[name]().version:
+            subjects[name] = _subject(name)
+        else:
+            _note(f"stored rows of {name} version {version} are of older code, and not read")
     return {**subjects, AGGREGATES: _subject(AGGREGATES)}, unknown
 
 
+def _proof_of_rows(generations: Generations, moment: _Moment, seed: int) -> Proof:
+    name = generations.model.name
+    if moment.at is not None:
+        raise ConfigurationError(f"the rows of {name} are proved where they are: leave --at out")
+    with following(f"prove {name}") as on_progress:
+        return prove_rows(generations, moment.reader, moment.session.codec, seed, on_progress)
+
+
 def _proof(
-    prover: Prover, name: str, subject: Subject, moment: _Moment, states: SqlStateStore
+    prover: Prover,
+    name: str,
+    subject: ProjectionSubject | StreamsSubject,
+    moment: _Moment,
+    states: SqlStateStore,
 ) -> Proof:
     namespace = moment.session.namespace
     with following(f"prove {name}") as on_progress:
@@ -184,8 +222,8 @@ def _conclude(proofs: Sequence[Proof], unknown: Sequence[str]) -> None:
         raise ProofFailed("; ".join(faults))
     if unknown:
         raise ConfigurationError(
-            f"states of {', '.join(unknown)} are stored too, and nobody here knows the code: name "
-            "it, as in `agentlog prove examples.change_history:projection`"
+            f"states or rows of {', '.join(unknown)} are stored too, and nobody here knows the "
+            "code: name it, as in `agentlog prove examples.change_history:projection`"
         )
 
 
@@ -227,6 +265,8 @@ def _show(proofs: Sequence[Proof]) -> None:
 def _compared(proof: Proof) -> str:
     if proof.kind == AGGREGATES:
         return f"{proof.counts['verified']:,} of {proof.counts['events']:,} events, replays"
+    if proof.kind == "read_model":
+        return f"{sum(proof.counts.values()):,} rows, rebuilt twice"
     return "live, replays" if proof.live_digest is not None else "replays"
 
 

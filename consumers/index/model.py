@@ -94,6 +94,17 @@ class LogIndex:
                 rows.add((kind.value, hashed, topic, record.partition, record.position))
         _insert(connection, tables["entries"], sorted(rows))  # in order: pages are touched once
 
+    def content(self, tables: Tables) -> Mapping[str, sa.Select[Any]]:
+        """Groups by their names: their numbers are as they came."""
+        entries, groups, outcomes = (tables[name] for name in ("entries", "groups", "outcomes"))
+        plain = [column for column in outcomes.c if column.name != "group_number"]
+        return {
+            "entries": sa.select(entries),
+            "outcomes": sa.select(groups.c.name, *plain).join_from(
+                outcomes, groups, outcomes.c.group_number == groups.c.number
+            ),
+        }
+
     def _apply_journal(
         self, connection: sa.Connection, tables: Tables, entries: Sequence[Entry]
     ) -> None:

@@ -12,11 +12,13 @@
 - live_rows    a state store's rows beside what the log comes to
 - faults        what a proof found, with both values
 - proof         the proof of one subject
+- rows          the proof of one read model
 """
 
 from consumers.proving.elsewhere import Elsewhere, Site
 from consumers.proving.faults import Fault
 from consumers.proving.proof import Proof, Prover
+from consumers.proving.rows import prove_rows
 from consumers.proving.subjects import ProjectionSubject, StreamsSubject, Subject
 
 __all__ = [
@@ -28,4 +30,5 @@ __all__ = [
     "Site",
     "StreamsSubject",
     "Subject",
+    "prove_rows",
 ]

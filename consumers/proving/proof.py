@@ -51,7 +51,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    """`projection` or `aggregates`."""
+    """`projection`, `aggregates` or `read_model`."""
     cut: Cut
     digest: str
     """Of the replayed state; of all partitions' states, for aggregates."""
@@ -60,7 +60,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     undecodable: int = 0
     counts: Mapping[str, int] = {}
-    """Events, and how many of them were compared with a digest on the log."""
+    """Of aggregates: events, and how many of them were compared with a digest on the log. Of read
+    models: rows, by table."""
     faults: tuple[Fault, ...] = ()
     replayed: Replayed[Any] | None = None
     seconds: float

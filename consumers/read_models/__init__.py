@@ -10,7 +10,7 @@
 """
 
 from consumers.read_models.catching_up import catch_up
-from consumers.read_models.generations import Generation, Generations
+from consumers.read_models.generations import Generation, Generations, live_models
 from consumers.read_models.model import Entry, ReadModel, Tables
 from consumers.read_models.reading import View, read_live, wait_for_position
 from consumers.read_models.rebuilding import Rebuilt, rebuild
@@ -27,6 +27,7 @@ __all__ = [
     "Tables",
     "View",
     "catch_up",
+    "live_models",
     "read_live",
     "rebuild",
     "wait_for_position",

@@ -58,7 +58,8 @@ class Generations:
             )
         self.database = database
         self.model = model
-        self._namespace = namespace
+        self.namespace = namespace
+        """Name of the namespace."""
         self._tables: dict[int, Tables] = {}
         database.provide(GENERATIONS, POSITIONS)
 
@@ -221,7 +222,7 @@ class Generations:
             made = connection.execute(
                 sa.insert(GENERATIONS)
                 .values(
-                    namespace=self._namespace,
+                    namespace=self.namespace,
                     model=self.model.name,
                     version=self.model.version,
                     status=status,
@@ -263,10 +264,20 @@ class Generations:
     def _are(self, status: str) -> tuple[sa.ColumnElement[bool], ...]:
         columns = GENERATIONS.c
         return (
-            columns.namespace == self._namespace,
+            columns.namespace == self.namespace,
             columns.model == self.model.name,
             columns.status == status,
         )
+
+
+def live_models(database: Database, namespace: str) -> list[tuple[str, int]]:
+    """Names and versions of the read models that have live rows in a namespace."""
+    database.provide(GENERATIONS, POSITIONS)
+    query = sa.select(GENERATIONS.c.model, GENERATIONS.c.version).where(
+        GENERATIONS.c.namespace == namespace, GENERATIONS.c.status == LIVE
+    )
+    with database.reading() as connection:
+        return sorted((row.model, row.version) for row in connection.execute(query))
 
 
 def _at(generation: Generation, source: Partition | None) -> tuple[sa.ColumnElement[bool], ...]:
