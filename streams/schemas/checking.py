@@ -79,7 +79,7 @@ def check_folder(
         else:
             called.append(NOW)
         report = check_mode(
-            mode or Mode(folder.subjects.of(name).mode),
+            mode or folder.subjects.of(name).mode,
             [parse_schema(version.schema, released=True) for version in released],
             candidate,
         )
