@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Column, Table
+from rich import box
+from rich.table import Table
 
-from consumers.cli import schemas_check, schemas_diff, schemas_docs, schemas_lint, schemas_sync
-from consumers.cli.output import emit, stdout
+from consumers.cli import (
+    schemas_check,
+    schemas_diff,
+    schemas_docs,
+    schemas_lint,
+    schemas_review,
+    schemas_sync,
+)
+from consumers.cli.output import emit, stderr, stdout
 from consumers.revisions import folder_at
 from streams.errors import ProofFailed
 from streams.schemas import EventType
@@ -26,7 +34,11 @@ app.command(name="check")(schemas_check.check)
 app.command(name="diff")(schemas_diff.diff)
 app.command(name="docs")(schemas_docs.docs)
 app.command(name="lint")(schemas_lint.lint)
+app.command(name="review")(schemas_review.review_command)
 app.command(name="sync")(schemas_sync.sync)
+
+_WIDE: Final = 105
+"""Columns of a terminal that has room for modes and owners."""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -43,12 +55,12 @@ def list_(json_: Json = False) -> None:
     if json_:
         emit({"types": [_facts(event, subjects.get(event.name)) for event in types]})
         return
-    table = Table(
-        Column("type", no_wrap=True), "kind", "version", Column("id", no_wrap=True), "mode", "owner"
-    )
+    names = ["type", "kind", "version", "id", "mode", "owner"]
+    shown = names if stdout.width >= _WIDE else names[:4]
+    table = Table(*shown, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for event in types:
         subject = subjects.get(event.name)
-        table.add_row(
+        cells = (
             f"{event.name} (deprecated)" if subject and subject.deprecated else event.name,
             event.kind,
             str(event.version),
@@ -56,7 +68,10 @@ def list_(json_: Json = False) -> None:
             subject.mode if subject else "–",
             subject.owner if subject else "–",
         )
+        table.add_row(*cells[: len(shown)])
     stdout.print(table)
+    if shown != names:
+        stderr.print("mode and owner: in a wider terminal, or with --json", style="dim")
 
 
 @app.command()

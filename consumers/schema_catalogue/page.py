@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -264,8 +264,3 @@ def _envelope(fields: Sequence[FieldEntry]) -> str:
         '<p class="doc">What every record has before its payload: whoever routes, counts or '
         f"replays needs nothing else.</p>{_fields(fields)}</article>"
     )
-
-
-def anchors(types: Iterable[TypeEntry]) -> list[str]:
-    """What can be linked to in the page, behind `#`."""
-    return [*(one.name for one in types), ENVELOPE]
