@@ -136,7 +136,7 @@ class Outbox:
 
     def schema_record(self, type_name: str) -> Output:
         """The record that announces a payload type's writer schema on the `schemas` topic."""
-        key, value = schema_record(self.codec.catalogue.type(type_name).writer)
+        key, value = schema_record(self.codec.catalogue.type(type_name).wire)
         return Output(self._namespace.topic(SCHEMAS), key, value, [])
 
     @property

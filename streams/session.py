@@ -26,6 +26,9 @@ from streams.kafka.registry import Registry
 from streams.kafka.replies import ReplyInbox, new_instance_name
 from streams.kafka.schema_topic import SchemaTopic
 from streams.ports import SchemaSource
+from streams.registries import RegistryClient, RegistrySource
+from streams.registries.numbering import numbered
+from streams.registries.transport import READER
 from streams.schemas import Catalogue, Codec
 from streams.settings import Settings
 from streams.state_access import SharedState
@@ -113,20 +116,27 @@ def schema_sources(bootstrap_servers: str, settings: Settings) -> list[SchemaSou
     settings name one. Asks neither yet.
     """
     topic = SchemaTopic(bootstrap_servers, Namespace(settings.namespace))
-    if settings.registry_url is None:
-        return [topic]
-    from streams.registries.client import RegistryClient  # noqa: PLC0415 (0.1 s for the few)
-    from streams.registries.source import RegistrySource  # noqa: PLC0415
-    from streams.registries.transport import READER  # noqa: PLC0415
-
-    return [topic, RegistrySource(RegistryClient.open(settings, patience=READER))]
+    client = _registry(settings)
+    return [topic] if client is None else [topic, RegistrySource(client)]
 
 
 def session_on(bootstrap_servers: str, settings: Settings) -> Session:
-    """A session on a Kafka that is known to be there. Nothing is sent."""
-    namespace = Namespace(settings.namespace)
-    codec = Codec(load_catalogue(settings), schema_sources(bootstrap_servers, settings))
-    return Session(settings, bootstrap_servers, namespace, codec)
+    """A session on a Kafka that is known to be there. Nothing is sent.
+
+    Where the settings name a registry, it is asked for the ids that records are to carry.
+    """
+    namespace, catalogue = Namespace(settings.namespace), load_catalogue(settings)
+    sources = schema_sources(bootstrap_servers, settings)
+    client = _registry(settings)
+    if client is not None:
+        with client:
+            catalogue = numbered(catalogue, client, namespace, sources[0])
+    return Session(settings, bootstrap_servers, namespace, Codec(catalogue, sources))
+
+
+def _registry(settings: Settings) -> RegistryClient | None:
+    """The settings' registry, if they name one, asked as a reader of records asks."""
+    return RegistryClient.open(settings, patience=READER) if settings.registry_url else None
 
 
 def connect(

@@ -112,7 +112,7 @@ class Redrive:
         self._reader = reader
         self._resolutions = letters.resolutions
         self._outbox = outbox
-        self._schema = schema_record(catalogue.type(DEAD_LETTER_RESOLVED).writer)
+        self._schema = schema_record(catalogue.type(DEAD_LETTER_RESOLVED).wire)
         self._action = action
         self._note = note
         self._run_id = run_id

@@ -77,7 +77,7 @@ def _schemas(catalogue: Catalogue) -> str:
     found = hashlib.sha256()
     for name, event in sorted(catalogue.types.items()):
         aliases = ",".join(event.aliases)
-        found.update(f"{name}\x00{event.schema_id}\x00{aliases}\x00".encode())
+        found.update(f"{name}\x00{event.writer.id}\x00{aliases}\x00".encode())
         found.update(event.writer.text.encode() + b"\x00")
     found.update(",".join(catalogue.upcasters).encode())
     return found.hexdigest()

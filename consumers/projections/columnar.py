@@ -80,7 +80,9 @@ class ColumnDecoder:
 
     def __init__(self, codec: Codec) -> None:
         self._schemas = {
-            frame(event.schema_id): event.writer for event in codec.catalogue.types.values()
+            frame(schema_id): event.writer
+            for event in codec.catalogue.types.values()
+            for schema_id in (event.writer.id, event.schema_id)
         }
         self._headers: dict[bytes, bytes] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="agentlog-columns-")

@@ -55,7 +55,7 @@ class NamedCuts:
             sender=sender,
             created_at=now_us,
         )
-        writer = self._codec.catalogue.type(CUT_SAVED).writer
+        writer = self._codec.catalogue.type(CUT_SAVED).wire
         refused: list[str] = []
 
         def on_delivery(error: KafkaError | None, _message: Message) -> None:

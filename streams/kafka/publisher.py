@@ -267,7 +267,7 @@ class Publisher:
                 return
             if self._producer is None:
                 raise self._closed(envelope_id, SCHEMAS)
-            key, value = schema_record(event_type.writer)
+            key, value = schema_record(event_type.wire)
             self._pending.add(1, len(value))
             batch, index = self._topics[SCHEMAS].queue(key).append(key, value, [])
             try:

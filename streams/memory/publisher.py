@@ -79,7 +79,7 @@ class MemoryPublisher:
         outgoing = self._outbox.prepare(envelope)
         envelope_id, event_type = outgoing.envelope.id, outgoing.event_type
         if event_type.schema_id not in self._announced:
-            key, value = schema_record(event_type.writer)
+            key, value = schema_record(event_type.wire)
             self._append(envelope_id, SCHEMAS, key, value, [])
             self._announced.add(event_type.schema_id)
         places = [

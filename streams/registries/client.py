@@ -16,7 +16,7 @@ import msgspec
 
 from streams.errors import RegistryError
 from streams.registries.transport import COMMAND, Patience, Transport
-from streams.schemas.subjects import Mode
+from streams.schemas.compatibility.modes import Mode
 from streams.settings import Settings
 
 KEPT_MAX: Final = 1_024
@@ -205,6 +205,8 @@ class RegistryClient:
 
 
 def _body(text: str, references: Sequence[Reference]) -> dict[str, Any]:
+    # The same JSON. Apicurio 3.3.3 does not take `"{}"`, a default of ours, for a string.
+    text = text.replace('"{}"', '"\\u007b\\u007d"')
     body: dict[str, Any] = {"schema": text, "schemaType": AVRO}
     if references:
         body["references"] = msgspec.to_builtins(references)

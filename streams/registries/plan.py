@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from streams.schemas.subjects import Mode
-from streams.schemas.writer_schema import Schema, fingerprint
+from streams.schemas.compatibility.modes import Mode
+from streams.schemas.references import identity
+from streams.schemas.writer_schema import Schema
 
 
 class Ours(msgspec.Struct, frozen=True):
@@ -205,10 +206,10 @@ def _parting(subject: Subject) -> tuple[Sequence[Ours], Sequence[Theirs], str]:
 def _newest_common(subject: Subject) -> tuple[int, int] | None:
     """Positions of the newest of ours that they have, and of the newest of theirs that it is."""
     by_version = {one.version: there for there, one in enumerate(subject.theirs)}
-    by_content = {fingerprint(one.schema): there for there, one in enumerate(subject.theirs)}
+    by_content = {identity(one.schema): there for there, one in enumerate(subject.theirs)}
     for at in range(len(subject.ours) - 1, -1, -1):
         one = subject.ours[at]
-        there = by_content.get(fingerprint(one.schema))
+        there = by_content.get(identity(one.schema))
         if there is None:
             there = by_version.get(subject.taken.get(one.version, 0))
         if there is not None:
@@ -218,7 +219,7 @@ def _newest_common(subject: Subject) -> tuple[int, int] | None:
 
 def _agree(one: Sequence[Pull], other: Sequence[Pull]) -> bool:
     pairs = zip(one, other, strict=False)
-    return all(fingerprint(a.payload) == fingerprint(b.payload) for a, b in pairs)
+    return all(identity(a.payload) == identity(b.payload) for a, b in pairs)
 
 
 def _notes(subject: Subject) -> list[str]:

@@ -18,6 +18,7 @@ from streams.registries.plan import Ours, Pull, Push, SetLevel, Subject, SyncPla
 from streams.registries.subjects import subjects_of, type_of
 from streams.registries.transport import CONNECTIONS_MAX
 from streams.schemas.catalogue import Catalogue, update_lock
+from streams.schemas.compatibility.modes import Mode
 from streams.schemas.folders import (
     ENVELOPE_FILE,
     SchemaFolder,
@@ -26,13 +27,12 @@ from streams.schemas.folders import (
     read_avsc,
 )
 from streams.schemas.lock import read_lock, read_locked
-from streams.schemas.subjects import Mode
+from streams.schemas.references import identity, in_full
 from streams.schemas.writer_schema import (
     PAYLOAD_FIELD,
     Schema,
     canonical_text,
     composite,
-    fingerprint,
 )
 from streams.topics import Namespace
 
@@ -136,22 +136,22 @@ def _read(one: RegisteredSchema, envelope: dict[str, Any]) -> Theirs:
 def _payload_of(schema: Schema, envelope: dict[str, Any]) -> Schema | None:
     """The payload of a writer schema that is this envelope's with it; else None."""
     try:
-        field = schema["fields"][-1]
+        field = in_full(schema)["fields"][-1]
         payload = field["type"]
         whole = composite(envelope, payload)
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, AttributeError):
         return None
-    alike = field["name"] == PAYLOAD_FIELD and fingerprint(whole) == fingerprint(schema)
+    alike = field["name"] == PAYLOAD_FIELD and identity(whole) == identity(schema)
     return payload if alike else None
 
 
 def _taken(
     client: RegistryClient, subject: str, ours: Iterable[Ours], theirs: Iterable[Theirs]
 ) -> Mapping[int, int]:
-    exact = {fingerprint(one.schema) for one in theirs}
+    exact = {identity(one.schema) for one in theirs}
     found = {}
     for one in ours:
-        if fingerprint(one.schema) not in exact:
+        if identity(one.schema) not in exact:
             version = client.find(subject, canonical_text(one.schema))
             if version is not None:
                 found[one.version] = version.version

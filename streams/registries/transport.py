@@ -20,13 +20,14 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
-
-import httpx2
 
 from streams.errors import ConfigurationError, RegistryError, RegistryRefused
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx2
 
 BACKOFF_MS_FIRST: Final = 100
 BACKOFF_MS_MAX: Final = 2_000
@@ -54,7 +55,7 @@ class Patience:
 
 COMMAND: Final = Patience(attempts_max=4, connect_s=3.0, answer_s=15.0, total_s=20.0)
 """Somebody waits for a command, and would rather wait than run it again."""
-READER: Final = Patience(attempts_max=2, connect_s=1.0, answer_s=3.0, total_s=3.0)
+READER: Final = Patience(attempts_max=2, connect_s=1.0, answer_s=5.0, total_s=5.0)
 """A reader of records waits, and others behind it."""
 
 
@@ -77,6 +78,8 @@ class Transport:
         monotonic_s: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
+        import httpx2  # noqa: PLC0415 (0.1 s, which only who has a registry should wait for)
+
         self.url = checked_url(url)
         self._patience = patience
         self._sleep_s = sleep_s
@@ -128,8 +131,11 @@ class Transport:
 
         Raises `RegistryError` or `RegistryRefused`, as the table above says.
         """
+        import httpx2  # noqa: PLC0415
+
         address = "/".join((self.url, *(quote(part, safe="") for part in path)))
         began_s = self._monotonic_s()
+        cause: Exception | None
         for attempt in range(1, self._patience.attempts_max + 1):
             asked_to_wait_s = 0.0
             try:
@@ -196,8 +202,8 @@ class Transport:
         )
 
     def _backoff_s(self, attempt: int) -> float:
-        backoff_ms = min(BACKOFF_MS_FIRST * 2 ** (attempt - 1), BACKOFF_MS_MAX)
-        return backoff_ms * self._rng.uniform(0.5, 1.0) / 1000
+        backoff_ms: int = min(BACKOFF_MS_FIRST * 2 ** (attempt - 1), BACKOFF_MS_MAX)
+        return self._rng.uniform(0.5, 1.0) * backoff_ms / 1000
 
 
 def checked_url(url: str) -> str:

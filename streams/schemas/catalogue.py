@@ -17,6 +17,7 @@ from streams.envelope import Kind
 from streams.errors import ConfigurationError, UnknownType
 from streams.schemas.folders import ENVELOPE_FILE, builtin_folder, payload_files, read_avsc
 from streams.schemas.lock import Lock, LockedSchema, read_lock, read_locked, write_lock
+from streams.schemas.references import identity
 from streams.schemas.upcasting import (
     Rung,
     Upcasters,
@@ -40,6 +41,8 @@ class EventType(msgspec.Struct, frozen=True):
     version: int
     aliases: tuple[str, ...]
     writer: WriterSchema
+    registered: WriterSchema | None = None
+    """The same schema under the id that a registry gave it, if records are to carry that id."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,9 +50,14 @@ class EventType(msgspec.Struct, frozen=True):
         return (*self.aliases, self.name)
 
     @property
+    def wire(self) -> WriterSchema:
+        """Its schema under the id that its records carry."""
+        return self.registered or self.writer
+
+    @property
     def schema_id(self) -> int:
         """Id that its records carry."""
-        return self.writer.id
+        return self.wire.id
 
     @property
     def subject(self) -> str:
@@ -114,6 +122,20 @@ class Catalogue:
             ladders[name] = up_to(writer, name, released, upcasters)
         return cls(types, schemas, ladders, [*known.upcasters, upcasters.sha256])
 
+    def numbered(self, ids: Mapping[str, int]) -> Catalogue:
+        """The same, but that these types are written under other ids, those of a registry.
+
+        Whatever carries such an id is read as the version of ours that it is.
+        """
+        types = dict(self.types)
+        schemas = dict(self._schemas)
+        for name, schema_id in ids.items():
+            writer = types[name].writer
+            registered = WriterSchema(schema_id, writer.schema)
+            types[name] = msgspec.structs.replace(types[name], registered=registered)
+            schemas[schema_id] = writer
+        return Catalogue(types, schemas, self._ladders, self.upcasters)
+
     def type(self, name: str) -> EventType:
         """The type of this name, or the one that has it as an alias. Raises `UnknownType`."""
         event = self.types.get(name) or self._aliases.get(name)
@@ -130,6 +152,13 @@ class Catalogue:
         """The writer schema of an id, of any version."""
         return self._schemas.get(schema_id)
 
+    def known_as(self, schema: Schema) -> WriterSchema | None:
+        """The writer schema that is this one, under whatever id and however it is spelled."""
+        try:
+            return self._by_identity.get(identity(schema))
+        except (LookupError, TypeError, AttributeError, RecursionError):
+            return None  # it is no schema: whoever reads with it tells
+
     def way_up(self, writer: WriterSchema) -> Sequence[Rung]:
         """From a writer's version to the one that its type is read as here."""
         current = self.find(writer.payload_name)
@@ -142,6 +171,10 @@ class Catalogue:
                 return ladder[n:]
         # Another process is ahead of us, or the version that is read as is an old one.
         return here, Rung(current.name, current.version, current.writer)
+
+    @cached_property
+    def _by_identity(self) -> dict[str, WriterSchema]:
+        return {identity(writer.schema): writer for writer in self._schemas.values()}
 
     @cached_property
     def schema_ids(self) -> frozenset[int]:

@@ -115,14 +115,19 @@ class Codec:
         return reading
 
     def writer_schema(self, schema_id: int) -> WriterSchema:
-        """What an id stands for: from the catalogue, else from the first source that knows it."""
+        """What an id stands for: from the catalogue, else from the first source that knows it.
+
+        A version of ours that a registry gave another id is that version: it has our id then.
+        """
         writer = self.catalogue.by_id(schema_id) or self._found.get(schema_id)
         if writer is not None:
             return writer
         for source in self._sources:
             text = source.writer_schema(schema_id)
             if text is not None:
-                writer = self._found[schema_id] = WriterSchema.from_text(schema_id, text)
+                writer = WriterSchema.from_text(schema_id, text)
+                writer = self.catalogue.known_as(writer.schema) or writer
+                self._found[schema_id] = writer
                 return writer
         raise UnknownSchema(schema_id)
 

@@ -1,4 +1,4 @@
-"""Schemas that refer to others: one schema that stands alone, out of several. Pure.
+"""Schemas by names in full: alike under any spelling, and one that stands alone of several. Pure.
 
 A registry keeps a schema apart from the named types that it refers to; a decoder wants them in
 place: each definition where its name is met first, and the bare name after that (Avro 1.12, "Schema
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from streams.schemas.writer_schema import Schema
+from streams.schemas.writer_schema import Schema, fingerprint
 
 _NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 _PRIMITIVE: Final = frozenset(
@@ -25,27 +25,41 @@ def inlined(schema: Schema, others: Iterable[Schema]) -> Schema:
     """
     found: dict[str, Schema] = {}
     for other in others:
-        _collect(_absolute(other, ""), found)
-    return _filled(_absolute(schema, ""), found, set())
+        _collect(in_full(other), found)
+    return _filled(in_full(schema), found, set())
+
+
+def identity(schema: Schema) -> str:
+    """SHA-256, in hex, of the whole schema, however it is spelled.
+
+    Registries hand schemas out in spellings of their own: without a namespace that the enclosing
+    one repeats, without an order that is the default, `"string"` for `{"type": "string"}`. Docs,
+    defaults and aliases count.
+    """
+    return fingerprint(in_full(schema))
+
+
+def in_full(schema: Schema) -> Schema:
+    """The same schema, with a namespace on each definition, and each name in full."""
+    return _absolute(schema, "")
 
 
 def _absolute(schema: Schema, namespace: str) -> Schema:
-    """The same with a namespace on each definition, and each name in full."""
     if isinstance(schema, str):
-        if schema in _PRIMITIVE or "." in schema or not namespace:
-            return schema
-        return f"{namespace}.{schema}"
+        return schema if schema in _PRIMITIVE else _in_full(schema, namespace)
     if isinstance(schema, list):
         return [_absolute(branch, namespace) for branch in schema]
     if schema.get("type") in _NAMED:
         before, _, name = schema["name"].rpartition(".")
         namespace = before or schema.get("namespace", namespace)
         whole = {**schema, "name": name, "namespace": namespace}
+        if "aliases" in schema:
+            whole["aliases"] = [_in_full(alias, namespace) for alias in schema["aliases"]]
         if "fields" in schema:
-            whole["fields"] = [
-                {**field, "type": _absolute(field["type"], namespace)} for field in schema["fields"]
-            ]
+            whole["fields"] = [_absolute_field(field, namespace) for field in schema["fields"]]
         return whole
+    if list(schema) == ["type"] and isinstance(schema["type"], str):
+        return _absolute(schema["type"], namespace)
     return {
         **schema,
         **{
@@ -54,6 +68,17 @@ def _absolute(schema: Schema, namespace: str) -> Schema:
             if key in schema and not _is_keyword(schema[key])
         },
     }
+
+
+def _absolute_field(field: dict[str, Any], namespace: str) -> dict[str, Any]:
+    whole = {**field, "type": _absolute(field["type"], namespace)}
+    if whole.get("order") == "ascending":
+        del whole["order"]
+    return whole
+
+
+def _in_full(name: str, namespace: str) -> str:
+    return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
 def _is_keyword(value: Any) -> bool:
@@ -118,7 +143,7 @@ def as_written(schema: Schema) -> Schema:
     Docs, aliases, defaults and orders are for readers: two schemas that are equal without them
     write the same bytes, and read each other's.
     """
-    return _bare(_absolute(schema, ""))
+    return _bare(in_full(schema))
 
 
 def _bare(schema: Schema) -> Schema:

@@ -19,7 +19,7 @@ from streams.brokers import EmbeddedRegistry
 from streams.registries import RegistryClient
 from streams.settings import Settings
 
-USER, PASSWORD = "ada", "it's a secret: ü"
+USER, PASSWORD = "ada", "it's a secret: yes!"
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -65,6 +65,7 @@ def registry() -> Iterator[ClosedRegistry]:
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     more = {
+        "quarkus.http.auth.basic": "true",
         "quarkus.security.users.embedded.plain-text": "true",
         f"quarkus.security.users.embedded.users.{USER}": PASSWORD,
         f"quarkus.security.users.embedded.roles.{USER}": "sr-admin",

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from streams.errors import ConfigurationError, RegistryError, RegistryRefused
 from streams.registries import Reference, RegistryClient
 from streams.registries.transport import READER, Patience, Transport
-from streams.schemas.subjects import Mode
+from streams.schemas.compatibility.modes import Mode
 from streams.settings import Settings
 from tests.registries.conftest import (
     PASSWORD,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.registries.plan import Ours, Subject, Theirs, plan
-from streams.schemas.subjects import Mode
+from streams.schemas.compatibility.modes import Mode
 
 
 def _schema(mark: str) -> dict[str, Any]:

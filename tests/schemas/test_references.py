@@ -7,7 +7,7 @@ from typing import Any
 
 import fastavro
 
-from streams.schemas.references import as_written, inlined
+from streams.schemas.references import as_written, identity, inlined
 
 MONEY = {
     "type": "record",
@@ -89,3 +89,31 @@ def test_what_only_readers_look_at_makes_no_difference_to_what_is_written() -> N
     assert as_written(millis) != as_written(plain)
     turned = {**plain, "fields": plain["fields"][::-1]}
     assert as_written(turned) != as_written(plain)
+
+
+def test_a_schema_is_the_same_however_it_is_spelled() -> None:
+    """As registries hand it out; a doc, a default or an alias makes it another one."""
+    spelled = {
+        "type": "record",
+        "name": "Order",
+        "namespace": "acme.shop",
+        "aliases": ["acme.shop.Purchase"],
+        "fields": [
+            {"name": "id", "type": {"type": "string"}, "order": "ascending"},
+            {"name": "kind", "type": {**PRICE, "name": "Price", "namespace": "acme.shop"}},
+        ],
+    }
+    terse: dict[str, Any] = {
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "kind", "type": {**PRICE, "name": "acme.shop.Price"}},
+        ],
+        "aliases": ["Purchase"],
+        "name": "acme.shop.Order",
+        "type": "record",
+    }
+    del terse["fields"][1]["type"]["namespace"]
+    assert identity(spelled) == identity(terse)
+    changes: list[dict[str, Any]] = [{"doc": "An order."}, {"aliases": []}]
+    for change in changes:
+        assert identity({**spelled, **change}) != identity(terse)
