@@ -81,7 +81,7 @@ class Sides:
         return _reading(self.today, writer) != _reading(self.candidate, writer)
 
     def changes(self) -> tuple[Change, ...]:
-        """The payload types that differ, by name; with one that is gone, the last."""
+        """The payload types that differ, or are raised otherwise by upcasters; the gone last."""
         before, after = SchemaFolder(self.base).types, SchemaFolder(self.head).types
         found, kept = [], set()
         for name in sorted(after):
@@ -89,8 +89,10 @@ class Sides:
             was = next((old for old in (name, *event.aliases) if old in before), "")
             kept.add(was)
             old = before[was].schema if was else None
-            if old is None or fingerprint(old) != fingerprint(after[name].schema):
-                found.append(Change(name, was, old, after[name].schema))
+            change = Change(name, was, old, after[name].schema)
+            same = old is not None and fingerprint(old) == fingerprint(after[name].schema)
+            if not same or any(self.is_affected(one.writer) for one in self.versions(change)):
+                found.append(change)
         gone = [name for name in sorted(before) if name not in kept]
         return (*found, *(Change(name, name, before[name].schema, None) for name in gone))
 

@@ -166,8 +166,8 @@ class _Making(FunctionText):
             if at.path.endswith(f"|{label(w)}"):
                 step = "" if label(branch) == label(w) else f"→{label(branch)}"
             c, at = branch, at._replace(path=f"{at.path}{step}")
-        if c is not None and (problem := branch_mismatch(w, c)):
-            self._fail(at, problem.message)
+        if c is not None and branch_mismatch(w, c):
+            self._fail(at, f"{describe(w)} was written, and {describe(c)} is no type to read it as")
             return
         if isinstance(t, Union):
             branch = _branch(w, t)

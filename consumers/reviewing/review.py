@@ -1,0 +1,341 @@
+"""A review: every type that changed, with what the schemas say and what the log says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+import msgspec
+
+from consumers.reviewing.blocking import RULES, Block, blocks_of
+from consumers.reviewing.evidence import Evidence, Observed
+from consumers.reviewing.folding import Folded
+from consumers.reviewing.gathering import Gathered
+from consumers.reviewing.sides import Change, Sides, version_of
+from consumers.reviewing.verdict import (
+    START_UP,
+    Deployment,
+    UpcasterNeed,
+    Version,
+    deployment,
+    upcaster_need,
+)
+from consumers.usage import Reader
+from streams.errors import ConfigurationError
+from streams.schemas import WriterSchema
+from streams.schemas.changes import Change as Difference
+from streams.schemas.changes import changes
+from streams.schemas.compatibility import (
+    Mode,
+    ModeReport,
+    Report,
+    check_mode,
+    compare,
+    parse_schema,
+)
+from streams.schemas.folders import SchemaFolder, reserved_names
+from streams.schemas.lint import Problem, lint
+from streams.schemas.subjects import Subject
+from streams.schemas.upcasting import load_upcasters, require_way_up
+
+CANDIDATE: Final = "candidate"
+
+
+class TypeReview(msgspec.Struct, frozen=True, kw_only=True):
+    """One type that is not what it was."""
+
+    change: Change
+    subject: Subject | None
+    """None: the folder has no subjects.toml, or the type is gone."""
+    differences: tuple[Difference, ...]
+    mode: ModeReport | None
+    """What the type's own mode asks; None for a type that is gone."""
+    modes: Mapping[Mode, bool]
+    """Whether each mode would be kept."""
+    versions: tuple[Version, ...]
+    """The released ones, oldest first, and those that only the log knows."""
+    deployment: Deployment | None
+    """None: it is new, or gone."""
+    needs: tuple[UpcasterNeed, ...]
+    lint: tuple[Problem, ...]
+    readers: tuple[Reader, ...]
+    """Code that touches its payload."""
+    groups: tuple[str, ...]
+    """Groups whose journals speak of the topics that its records are on."""
+    blocks: tuple[Block, ...]
+
+    @property
+    def state(self) -> str:
+        """`new`, `gone`, `renamed` or `changed`."""
+        if self.change.before is None:
+            return "new"
+        if self.change.after is None:
+            return "gone"
+        return "changed" if self.change.was == self.change.name else "renamed"
+
+    @property
+    def against(self) -> tuple[Block, ...]:
+        """What stands against merging, and is not waived."""
+        return tuple(block for block in self.blocks if block.waiver is None)
+
+    @property
+    def records(self) -> int:
+        """Stored records that were looked at."""
+        return sum(version.stored for version in self.versions)
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    folder: str
+    base: str
+    head: str
+    types: tuple[TypeReview, ...]
+    gathered: Gathered | None
+    """None: the schemas alone were reviewed."""
+    without: str = ""
+    """Why there is no evidence."""
+    folds: tuple[Folded, ...] = ()
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing stands against merging."""
+        return not any(one.against for one in self.types)
+
+
+def review_type(
+    sides: Sides,
+    change: Change,
+    *,
+    gathered: Gathered | None,
+    codec_schemas: Mapping[int, WriterSchema],
+    readers: Sequence[Reader],
+    groups: Mapping[str, Iterable[str]],
+    today: date,
+) -> TypeReview:
+    """One change. `codec_schemas` are the writers' schemas of what was seen, by id; `groups` are
+    the topics of each group. Raises `InvalidSchema`, `ConfigurationError`.
+    """
+    head = SchemaFolder(sides.head)
+    versions = _versions(sides, change, gathered, codec_schemas)
+    subject = head.subjects.of(change.name) if head.has_subjects and change.after else None
+    problems = _lint(head, change, subject, today)
+    mode, modes, deployed = _modes(sides, change, subject)
+    blocks = blocks_of(
+        mode or ModeReport(Mode.NONE, ()),
+        versions,
+        problems,
+        subject.waivers if subject else (),
+        today,
+    )
+    topics = {topic for one in versions if one.observed for topic in one.observed.topics}
+    names = {change.name, change.was}
+    is_whole = gathered is not None and not gathered.is_sample
+    return TypeReview(
+        change=change,
+        subject=subject,
+        differences=_differences(change),
+        mode=mode,
+        modes=modes,
+        versions=versions,
+        deployment=deployed,
+        needs=tuple(
+            upcaster_need(one, looked=gathered is not None, whole=is_whole) for one in versions
+        ),
+        lint=problems,
+        readers=tuple(one for one in readers if any(one.of(name) for name in names)),
+        groups=tuple(sorted(name for name, read in groups.items() if topics & set(read))),
+        blocks=(*blocks, *_start_up(sides, change)),
+    )
+
+
+def seen_ids(evidence: Evidence) -> frozenset[int]:
+    """Schemas whose records may be read otherwise."""
+    return frozenset(evidence.observed)
+
+
+def _differences(change: Change) -> tuple[Difference, ...]:
+    if change.before is None or change.after is None:
+        return ()
+    return changes(change.before, change.after)
+
+
+def _versions(
+    sides: Sides,
+    change: Change,
+    gathered: Gathered | None,
+    schemas: Mapping[int, WriterSchema],
+) -> tuple[Version, ...]:
+    """Released versions, then what else was seen of the type; evidence only where it was read."""
+    observed: Mapping[int, Observed] = gathered.evidence.observed if gathered else {}
+    found = {rung.writer.id: rung.writer for rung in sides.versions(change)}
+    names = {change.name, change.was}
+    for schema_id in sorted(observed):
+        writer = schemas.get(schema_id)
+        if writer is not None and writer.payload_name in names:
+            found.setdefault(schema_id, writer)
+    reader = parse_schema(change.after, released=True) if change.after else None
+    versions = []
+    for schema_id, writer in found.items():
+        number = version_of(sides.known, writer) or version_of(sides.candidate, writer)
+        way = sides.candidate.way_up(writer)
+        payload = parse_schema(writer.schema["fields"][-1]["type"], released=True)
+        versions.append(
+            Version(
+                label=f"v{number}" if number else f"id {schema_id}",
+                schema_id=schema_id,
+                report=compare(payload, reader) if reader else Report(),
+                has_step=any(rung.step is not None for rung in way),
+                observed=observed.get(schema_id),
+            )
+        )
+    return tuple(versions)
+
+
+def _modes(
+    sides: Sides, change: Change, subject: Subject | None
+) -> tuple[ModeReport | None, dict[Mode, bool], Deployment | None]:
+    """Against the versions before the candidate, which may be locked already."""
+    if change.after is None:
+        return None, {}, None
+    candidate = parse_schema(change.after)
+    released = [
+        parse_schema(rung.writer.schema["fields"][-1]["type"], released=True)
+        for rung in sides.versions(change)
+        if rung.writer.schema["fields"][-1]["type"] != change.after
+    ]
+    reports = {mode: check_mode(mode, released, candidate) for mode in Mode}
+    own = reports[Mode(subject.mode)] if subject else None
+    deployed = None
+    if change.before is not None:
+        today = parse_schema(change.before, released=True)
+        deployed = deployment(compare(today, candidate), compare(candidate, today))
+    return own, {mode: report.compatible for mode, report in reports.items()}, deployed
+
+
+def _lint(
+    head: SchemaFolder, change: Change, subject: Subject | None, today: date
+) -> tuple[Problem, ...]:
+    if change.after is None:
+        return ()
+    subjects = {change.name: subject} if subject else {}
+    report = lint(
+        {change.name: change.after},
+        subjects,
+        reserved=reserved_names(),
+        today=today,
+        other_rules=RULES,
+    )
+    return tuple(one for one in report.problems if one.type == change.name and head.has_subjects)
+
+
+def _start_up(sides: Sides, change: Change) -> tuple[Block, ...]:
+    """Whether workers start with these schemas: each released version must have a way up."""
+    released = sides.versions(change)
+    if not released or change.after is None:
+        return ()
+    try:
+        require_way_up(sides.candidate.way_up(released[0].writer), load_upcasters(sides.head))
+    except ConfigurationError as error:
+        return (Block(START_UP, "$", f"workers with these schemas will not start: {error}"),)
+    return ()
+
+
+def document(review: Review) -> dict[str, Any]:
+    """The review as JSON."""
+    gathered = review.gathered
+    return {
+        "fine": review.fine,
+        "folder": review.folder,
+        "base": review.base,
+        "head": review.head,
+        "history": None
+        if gathered is None
+        else {
+            "cut": gathered.cut.encode(),
+            "positions": gathered.positions,
+            "looked_at": gathered.looked_at,
+            "sample": gathered.is_sample,
+            "records": gathered.evidence.records,
+            "passed": sum(gathered.evidence.passed.values()),
+            "unknown": [
+                {"why": why, "count": seen.count, "first": str(seen.first)}
+                for why, seen in sorted(gathered.evidence.unknown.items())
+            ],
+            "seconds": round(gathered.seconds, 3),
+        },
+        "without_history": review.without or None,
+        "types": [_type_document(one) for one in review.types],
+        "folds": [one.document() for one in review.folds],
+    }
+
+
+def _type_document(one: TypeReview) -> dict[str, Any]:
+    return {
+        "type": one.change.name,
+        "was": one.change.was or None,
+        "state": one.state,
+        "fine": not one.against,
+        "mode": one.subject.mode if one.subject else None,
+        "owner": one.subject.owner if one.subject else None,
+        "changes": [
+            {"path": it.path, "kind": it.kind, "before": it.before, "after": it.after}
+            for it in one.differences
+        ],
+        "modes": dict(one.modes),
+        "deployment": one.deployment,
+        "upcasters": one.needs,
+        "versions": [_version_document(it) for it in one.versions],
+        "lint": [{"rule": it.rule, "path": it.path, "message": it.message} for it in one.lint],
+        "readers": [
+            {
+                "kind": it.kind,
+                "owner": it.owner,
+                "name": it.name,
+                "place": it.place,
+                "is_readable": it.is_readable,
+                "reads": [read for read in it.reads if read.type in one.change[:2]],
+            }
+            for it in one.readers
+        ],
+        "groups": one.groups,
+        "against": [_block(it) for it in one.blocks],
+    }
+
+
+def _version_document(version: Version) -> dict[str, Any]:
+    observed = version.observed
+    return {
+        "version": version.label,
+        "schema_id": version.schema_id,
+        "compatible": version.report.compatible,
+        "findings": version.report.findings,
+        "stored": version.stored,
+        "decoded": observed.decoded if observed else 0,
+        "failed": observed.failed if observed else 0,
+        "failed_today": observed.failed_today if observed else 0,
+        "happened": [
+            {
+                "what": happening,
+                "path": path,
+                "count": seen.count,
+                "first": str(seen.first),
+                "today": seen.first.today,
+                "candidate": seen.first.candidate,
+                "why": seen.first.why,
+            }
+            for happening, path, seen in version.seen()
+        ],
+    }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    found: dict[str, Any] = {"rule": block.rule, "path": block.path, "message": block.message}
+    if block.waiver is not None:
+        found["waiver"] = {
+            "reason": block.waiver.reason,
+            "owner": block.waiver.owner,
+            "expires": block.waiver.expires.isoformat(),
+        }
+    return found

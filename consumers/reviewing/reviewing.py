@@ -1,0 +1,146 @@
+"""A whole review: the schemas' side, and with a log the evidence, the groups and the folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date
+from typing import Any, NamedTuple
+
+from consumers.folds import OnProgress
+from consumers.projections import Projection
+from consumers.reviewing.folding import Folded, fold_under_both, untouched
+from consumers.reviewing.gathering import REVIEWED, Gathered, gather
+from consumers.reviewing.groups import groups_seen
+from consumers.reviewing.review import Review, review_type
+from consumers.reviewing.sides import Change, Sides
+from consumers.usage import Reader, builtin_readers
+from streams.cuts import Cut
+from streams.errors import DecodeError
+from streams.kafka.reader import KafkaLogReader
+from streams.kafka.schema_topic import SchemaTopic
+from streams.schemas import Codec, WriterSchema
+from streams.topics import JOURNAL, Namespace
+
+
+class Log(NamedTuple):
+    """The log that a review looks at, and how much of it."""
+
+    reader: KafkaLogReader
+    namespace: Namespace
+    cut: Cut | None = None
+    """None: the log's end as it is."""
+    sample: int | None = None
+    """Records; None: all of them."""
+    topics: tuple[str, ...] = REVIEWED
+    """Logical names."""
+
+
+class Looks(NamedTuple):
+    """What is looked at beside the records."""
+
+    readers: Sequence[Reader] = ()
+    """Of the user's code."""
+    projections: Sequence[Projection[Any]] = ()
+    today: date = date.min
+
+
+def review(
+    sides: Sides,
+    *,
+    names: tuple[str, str, str],
+    log: Log | None,
+    without: str = "",
+    looks: Looks,
+    on_progress: OnProgress = lambda passed, total: None,  # noqa: ARG005
+) -> Review:
+    """`names` are the folder's, the base's and the candidate's. `without` says why there is no log.
+
+    Raises `ConfigurationError` for what is no schema and for an empty history, `BrokerError` if the
+    broker does not answer.
+    """
+    changes = sides.changes()
+    gathered = None
+    schemas: Mapping[int, WriterSchema] = {}
+    groups: Mapping[str, frozenset[str]] = {}
+    readers = (*builtin_readers(sides.today), *looks.readers)
+    folds: tuple[Folded, ...] = ()
+    if log is not None and changes:
+        gathered = gather(
+            sides,
+            reader=log.reader,
+            namespace=log.namespace,
+            cut=log.cut,
+            sample=log.sample,
+            topics=log.topics,
+            on_progress=on_progress,
+        )
+        source = SchemaTopic(log.reader.bootstrap_servers, log.namespace)
+        schemas = _writers(gathered, Codec(sides.known, [source]))
+        if gathered.evidence.observed and JOURNAL in log.topics:
+            groups = groups_seen(log.reader, Codec(sides.today, [source]), log.namespace)
+        folds = _folds(sides, changes, gathered, log, source, readers, looks, on_progress)
+    return Review(
+        folder=names[0],
+        base=names[1],
+        head=names[2],
+        types=tuple(
+            review_type(
+                sides,
+                change,
+                gathered=gathered,
+                codec_schemas=schemas,
+                readers=readers,
+                groups=groups,
+                today=looks.today,
+            )
+            for change in changes
+        ),
+        gathered=gathered,
+        without=without,
+        folds=folds,
+    )
+
+
+def _writers(gathered: Gathered, codec: Codec) -> dict[int, WriterSchema]:
+    found = {}
+    for schema_id in gathered.evidence.observed:
+        with suppress(DecodeError):
+            found[schema_id] = codec.writer_schema(schema_id)
+    return found
+
+
+def _folds(
+    sides: Sides,
+    changes: Sequence[Change],
+    gathered: Gathered,
+    log: Log,
+    source: SchemaTopic,
+    readers: Sequence[Reader],
+    looks: Looks,
+    on_progress: OnProgress,
+) -> tuple[Folded, ...]:
+    """Only of a whole history, and only those that may come out otherwise."""
+    types = {name for change in changes for name in (change.name, change.was) if name}
+    found = []
+    for projection in looks.projections:
+        why = untouched(projection, readers, types)
+        if gathered.is_sample:
+            why = "folded only over a whole history, and this is a sample"
+        elif not gathered.evidence.observed:
+            why = "no record of a type that changed is stored"
+        if why:
+            found.append(Folded(name=projection.name, passed_over=why))
+            continue
+        found.append(
+            fold_under_both(
+                projection,
+                sides,
+                reader=log.reader,
+                namespace=log.namespace,
+                sources=[source],
+                cut=gathered.cut,
+                on_progress=on_progress,
+            )
+        )
+    return tuple(found)
