@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, Measured, Results
 from benchmarks.fill import fill_each
 from benchmarks.history import endless_history
 from benchmarks.rebuild import Rebuilt, rebuilt
-from benchmarks.rounds import Contender, alternate
+from benchmarks.rounds import Contender, take_turns
 from benchmarks.stage import Stage, open_codec
 from consumers.projections.metrics import DATA_TOPICS
 from streams.topics import JOURNAL, TASKS, Namespace
@@ -54,7 +54,10 @@ def _of(stage: Stage, namespace: Namespace, records: int, count: int) -> list[Me
         for workers in PROCESSES
         if workers <= count
     ]
-    return alternate(stage, contenders, stage.size(3, 1))
+    turns = take_turns(
+        stage, contenders, stage.size(3, 1), lambda rate: f"{rate:,.0f}/s", warm_up=False
+    )
+    return [Measured(*one) for one in turns]
 
 
 def _rate(run: partial[Rebuilt]) -> float:
