@@ -158,7 +158,7 @@ def _log(
         if not asked and not any(cut.ends.values()):
             yield None, f"nothing is stored in namespace {namespace.name}"
             return
-        yield Log(reader, namespace, cut, sample), ""
+        yield Log(reader, settings, cut, sample), ""
 
 
 def _broker(settings: Settings, *, asked: bool) -> _Where:

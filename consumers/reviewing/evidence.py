@@ -23,7 +23,7 @@ from streams.errors import DecodeError
 from streams.kafka.batches import FetchedBatch
 from streams.ports import LogReader
 from streams.record import Record
-from streams.schemas import Codec, unframe
+from streams.schemas import Codec, WriterSchema, unframe
 from streams.schemas.compatibility import InvalidSchema
 from streams.schemas.decoder import BAD_BYTES, why
 from streams.schemas.framing import PREFIX_LENGTH
@@ -189,12 +189,14 @@ class _Looking:
         return self._frames[frame]
 
     def _observing(self, schema_id: int) -> _Observing | int:
-        reading = self._readings.of(schema_id, self._codec)
+        # A registry may have given the schema another id: it counts as ours.
+        writer = self._codec.writer_schema(schema_id)
+        reading = self._readings.of(writer)
         if reading is None:
-            return schema_id
-        if schema_id not in self._by_id:
-            self._by_id[schema_id] = _Observing(reading)
-        return self._by_id[schema_id]
+            return writer.id
+        if writer.id not in self._by_id:
+            self._by_id[writer.id] = _Observing(reading)
+        return self._by_id[writer.id]
 
     def _single(self, record: Record) -> None:
         """A record that does not begin with a known schema's id: perhaps a header has it."""
@@ -289,13 +291,12 @@ class Readings:
         self._sides = sides
         self._found: dict[int, Reading | None] = {}
 
-    def of(self, schema_id: int, codec: Codec) -> Reading | None:
-        """None: they are read as before. Raises `DecodeError` for an id that nobody knows."""
-        if schema_id not in self._found:
-            writer = codec.writer_schema(schema_id)
+    def of(self, writer: WriterSchema) -> Reading | None:
+        """None: they are read as before. Raises `DecodeError`, `InvalidSchema` for what is none."""
+        if writer.id not in self._found:
             affected = self._sides.is_affected(writer)
-            self._found[schema_id] = reading_of(self._sides, writer) if affected else None
-        return self._found[schema_id]
+            self._found[writer.id] = reading_of(self._sides, writer) if affected else None
+        return self._found[writer.id]
 
 
 @lru_cache(maxsize=4)

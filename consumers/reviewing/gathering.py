@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -20,9 +19,10 @@ from consumers.reviewing.sides import Sides
 from streams.cuts import Cut
 from streams.errors import ConfigurationError
 from streams.kafka.reader import KafkaLogReader
-from streams.kafka.schema_topic import SchemaTopic
 from streams.ports import LogReader
 from streams.schemas import Codec
+from streams.session import schema_sources
+from streams.settings import Settings
 from streams.topics import TOPICS, Namespace
 
 REVIEWED: Final = tuple(name for name, topic in TOPICS.items() if not topic.compacted)
@@ -60,6 +60,8 @@ def gather(
     *,
     reader: LogReader,
     namespace: Namespace,
+    codec: Codec,
+    open_codec: Callable[[], Codec] | None = None,
     cut: Cut | None = None,
     sample: int | None = None,
     topics: tuple[str, ...] = REVIEWED,
@@ -68,7 +70,9 @@ def gather(
 ) -> Gathered:
     """The evidence below `cut` (default: the log's end as it is), or of about `sample` records.
 
-    Raises `ConfigurationError` if nothing is stored there, `LogError` if the cut is of another log.
+    The codec knows the schemas of writers. Processes are used only with a function that opens it
+    there, and a Kafka reader. Raises `ConfigurationError` if nothing is stored there, `LogError` if
+    the cut is of another log.
     """
     began = time.monotonic()
     names = namespace.topics(topics)
@@ -80,7 +84,7 @@ def gather(
     positions = sum(span.positions for span in whole)
     spans = whole if sample is None else spread(whole, sample)
     evidence = Evidence()
-    for found in _looked(sides, spans, reader, namespace, workers, on_progress):
+    for found in _looked(sides, spans, reader, codec, open_codec, workers, on_progress):
         evidence.merge(found)
     if not evidence.records:
         raise ConfigurationError(
@@ -119,7 +123,8 @@ def _looked(
     sides: Sides,
     spans: Sequence[Range],
     reader: LogReader,
-    namespace: Namespace,
+    codec: Codec,
+    opener: Callable[[], Codec] | None,
     workers: int | None,
     on_progress: OnProgress,
 ) -> Iterator[Evidence]:
@@ -127,16 +132,12 @@ def _looked(
     longest = sorted(spans, key=lambda span: (-span.positions, span.source, span.start))
     many = min(workers or os.cpu_count() or 1, WORKERS_MAX, max(len(spans), 1))
     size = sum(span.positions for span in spans)
-    if many > 1 and size >= PROCESS_RECORDS_MIN and isinstance(reader, KafkaLogReader):
+    if many > 1 and size >= PROCESS_RECORDS_MIN and opener and isinstance(reader, KafkaLogReader):
         servers = reader.bootstrap_servers
-        opener: Callable[[], Codec] = partial(open_codec, sides, servers, namespace)
         return fold_in_processes(fold, longest, many, servers, opener, on_progress)
-    sources = []
-    if isinstance(reader, KafkaLogReader):
-        sources.append(SchemaTopic(reader.bootstrap_servers, namespace))
-    return fold_in_turn(fold, longest, reader, Codec(sides.known, sources), on_progress)
+    return fold_in_turn(fold, longest, reader, codec, on_progress)
 
 
-def open_codec(sides: Sides, bootstrap_servers: str, namespace: Namespace) -> Codec:
-    """What knows the schemas of all writers: those of the locks, and those on the log."""
-    return Codec(sides.known, [SchemaTopic(bootstrap_servers, namespace)])
+def open_codec(sides: Sides, bootstrap_servers: str, settings: Settings) -> Codec:
+    """What knows the schemas of all writers: those of the locks, and where others are looked up."""
+    return Codec(sides.known, schema_sources(bootstrap_servers, settings))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 
 from consumers.folds import OnProgress
 from consumers.projections import Projection
 from consumers.reviewing.folding import Folded, fold_under_both, untouched
-from consumers.reviewing.gathering import REVIEWED, Gathered, gather
+from consumers.reviewing.gathering import REVIEWED, Gathered, gather, open_codec
 from consumers.reviewing.groups import groups_seen
 from consumers.reviewing.review import Review, review_type
 from consumers.reviewing.sides import Change, Sides
@@ -18,8 +19,10 @@ from consumers.usage import Reader, builtin_readers
 from streams.cuts import Cut
 from streams.errors import DecodeError
 from streams.kafka.reader import KafkaLogReader
-from streams.kafka.schema_topic import SchemaTopic
+from streams.ports import SchemaSource
 from streams.schemas import Codec, WriterSchema
+from streams.session import schema_sources
+from streams.settings import Settings
 from streams.topics import JOURNAL, Namespace
 
 
@@ -27,13 +30,18 @@ class Log(NamedTuple):
     """The log that a review looks at, and how much of it."""
 
     reader: KafkaLogReader
-    namespace: Namespace
+    settings: Settings
     cut: Cut | None = None
     """None: the log's end as it is."""
     sample: int | None = None
     """Records; None: all of them."""
     topics: tuple[str, ...] = REVIEWED
     """Logical names."""
+
+    @property
+    def namespace(self) -> Namespace:
+        """Whose topics they are."""
+        return Namespace(self.settings.namespace)
 
 
 class Looks(NamedTuple):
@@ -66,20 +74,24 @@ def review(
     readers = (*builtin_readers(sides.today), *looks.readers)
     folds: tuple[Folded, ...] = ()
     if log is not None and changes:
+        servers = log.reader.bootstrap_servers
+        sources = schema_sources(servers, log.settings)
+        codec = Codec(sides.known, sources)
         gathered = gather(
             sides,
             reader=log.reader,
             namespace=log.namespace,
+            codec=codec,
+            open_codec=partial(open_codec, sides, servers, log.settings),
             cut=log.cut,
             sample=log.sample,
             topics=log.topics,
             on_progress=on_progress,
         )
-        source = SchemaTopic(log.reader.bootstrap_servers, log.namespace)
-        schemas = _writers(gathered, Codec(sides.known, [source]))
+        schemas = _writers(gathered, codec)
         if gathered.evidence.observed and JOURNAL in log.topics:
-            groups = groups_seen(log.reader, Codec(sides.today, [source]), log.namespace)
-        folds = _folds(sides, changes, gathered, log, source, readers, looks, on_progress)
+            groups = groups_seen(log.reader, Codec(sides.today, sources), log.namespace)
+        folds = _folds(sides, changes, gathered, log, sources, readers, looks, on_progress)
     return Review(
         folder=names[0],
         base=names[1],
@@ -115,7 +127,7 @@ def _folds(
     changes: Sequence[Change],
     gathered: Gathered,
     log: Log,
-    source: SchemaTopic,
+    sources: Sequence[SchemaSource],
     readers: Sequence[Reader],
     looks: Looks,
     on_progress: OnProgress,
@@ -138,7 +150,7 @@ def _folds(
                 sides,
                 reader=log.reader,
                 namespace=log.namespace,
-                sources=[source],
+                sources=sources,
                 cut=gathered.cut,
                 on_progress=on_progress,
             )

@@ -15,6 +15,7 @@ from consumers.reviewing.sites import Happening
 from streams.errors import ConfigurationError
 from streams.memory import MemoryLog, MemoryLogReader
 from streams.record import Partition
+from streams.schemas import Codec
 from streams.schemas.lock import USERS_FIRST_ID
 from tests.consumers.reviewing.stored import NAMESPACE, append, new_log, placed, sides_of
 from tests.schemas.folder import field, write_folder
@@ -29,7 +30,8 @@ def log() -> MemoryLog:
 
 
 def gathered(log: MemoryLog, sides: Sides, **more: Any) -> Gathered:
-    return gather(sides, reader=MemoryLogReader(log), namespace=NAMESPACE, **more)
+    codec = Codec(sides.known)
+    return gather(sides, reader=MemoryLogReader(log), namespace=NAMESPACE, codec=codec, **more)
 
 
 def observed(log: MemoryLog, sides: Sides) -> dict[int, Observed]:
