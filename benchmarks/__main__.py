@@ -17,6 +17,7 @@ import msgspec
 from benchmarks import (
     cancels,
     codec,
+    compatibility,
     dispatch,
     footprint,
     frameworks,
@@ -54,8 +55,9 @@ LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "rebuild": rebuild.bench,
     "questions": questions.bench,
     "scaling": scaling.bench,
+    "compatibility": compatibility.bench,
 }
-"""Those that take a quarter of an hour each: they have a page of their own."""
+"""Those of the whole: an hour together, with a page of their own."""
 PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}
 
 _HERE: Final = Path(__file__).parent

@@ -2,6 +2,7 @@
 
     AgentlogError                    every error we raise on purpose
     ├── ConfigurationError           a setting, name or module reference is wrong: fix it, run again
+    │   └── InvalidSchema            no Avro schema; where, and why (streams.schemas.compatibility)
     ├── EnvelopeError                this envelope cannot be sent or read as it is (never retried)
     │   ├── InvalidMessage           a message of a file or a person is wrong (streams.messages)
     │   ├── InvalidEnvelope          an envelope field is missing or out of bounds
