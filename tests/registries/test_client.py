@@ -25,7 +25,7 @@ from tests.registries.conftest import (
     token,
 )
 
-pytestmark = pytest.mark.timeout(240)  # the first of them starts the registry
+pytestmark = pytest.mark.timeout(400)  # the first of them starts the registry
 
 Names = Callable[[], str]
 

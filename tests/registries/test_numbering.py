@@ -26,7 +26,7 @@ from streams.session import session_on
 from streams.topics import EVENTS, Namespace
 from tests.registries.conftest import PASSWORD, USER, ClosedRegistry, closed_settings
 
-pytestmark = pytest.mark.timeout(240)  # the first of them starts the registry
+pytestmark = pytest.mark.timeout(400)  # the first of them starts the registry
 
 JSON = "agentlog.Json"
 NOTE = Envelope(

@@ -18,7 +18,7 @@ from streams.schemas import Catalogue, Codec, frame
 from streams.schemas.framing import PREFIX_LENGTH
 from tests.registries.conftest import ClosedRegistry
 
-pytestmark = pytest.mark.timeout(240)  # the first of them starts the registry
+pytestmark = pytest.mark.timeout(400)  # the first of them starts the registry
 
 NOTE = Envelope(
     id="msg-1767225600000-abcdefghi",

@@ -23,7 +23,7 @@ from streams.topics import Namespace
 from tests.registries.conftest import PASSWORD, USER, ClosedRegistry
 from tests.schemas.folder import field, record, write_folder, write_type
 
-pytestmark = pytest.mark.timeout(240)  # the first of them starts the registry
+pytestmark = pytest.mark.timeout(400)  # the first of them starts the registry
 
 PLACED = "acme.order.OrderPlaced"
 

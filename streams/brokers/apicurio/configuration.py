@@ -92,6 +92,7 @@ def settings(layout: RegistryLayout) -> dict[str, str]:
         "quarkus.log.file.format": "%d{yyyy-MM-dd HH:mm:ss,SSS} %p %m (%c{1})%e%n",
         "quarkus.log.file.rotation.max-file-size": "10M",
         "quarkus.log.file.rotation.max-backup-index": "3",
+        "quarkus.log.file.rotation.rotate-on-boot": "false",
         'quarkus.log.category."io.apicurio".level': "WARN",
         'quarkus.log.category."io.quarkus".level': "INFO",
         # It complains of settings of its own that this build does not know.

@@ -10,15 +10,18 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from streams.brokers.apicurio.archive import NEED
-from streams.brokers.apicurio.configuration import RegistryLayout, registry_command
+from streams.brokers.apicurio.configuration import API_PATH, RegistryLayout, registry_command
 from streams.brokers.embedded import guarding, process
 from streams.brokers.embedded.diagnosis import meaningful
 from streams.brokers.embedded.guarding import Guard, Guarded
 from streams.brokers.embedded.java import COMMON_FLAGS, java_path
 from streams.brokers.embedded.last_words import LAST_WORDS_MAX, last_lines, size
+from streams.brokers.embedded.node import HOST
 from streams.brokers.embedded.state import ProcessId
 from streams.errors import RegistryError
 
@@ -109,14 +112,14 @@ def launch(
 
 def answers(layout: RegistryLayout) -> bool:
     """Whether it takes requests, be it only to ask who we are."""
-    import httpx2  # noqa: PLC0415 (0.1 s, which no other command should wait for)
-
+    connection = HTTPConnection(HOST, layout.port, timeout=ANSWER_TIMEOUT_S)
     try:
-        # Never through a proxy: this is loopback.
-        reply = httpx2.get(f"{layout.url}/mode", timeout=ANSWER_TIMEOUT_S, trust_env=False)
-    except httpx2.TransportError:
+        connection.request("GET", f"{API_PATH}/mode")
+        return connection.getresponse().status < HTTPStatus.INTERNAL_SERVER_ERROR
+    except (OSError, HTTPException):
         return False
-    return reply.status_code < httpx2.codes.INTERNAL_SERVER_ERROR
+    finally:
+        connection.close()
 
 
 def _wait_ready(layout: RegistryLayout, running: RunningRegistry, log_start: int) -> None:
