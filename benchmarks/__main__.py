@@ -29,6 +29,7 @@ from benchmarks import (
     rebuild,
     replay,
     report,
+    review,
     scaling,
 )
 from benchmarks.elsewhere import log_warnings_only
@@ -54,6 +55,7 @@ BENCHES: Final[Mapping[str, Callable[[Stage], Results]]] = {
 LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "rebuild": rebuild.bench,
     "questions": questions.bench,
+    "review": review.bench,
     "scaling": scaling.bench,
     "compatibility": compatibility.bench,
 }
