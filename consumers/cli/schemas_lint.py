@@ -13,8 +13,8 @@ from rich.text import Text
 from consumers.cli.asked import AsJson
 from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.schemas_diff import Folder, choose_folder
+from consumers.reviewing.blocking import RULES as REVIEW_RULES
 from streams.errors import ProofFailed
-from streams.schemas.compatibility.findings import FindingKind
 from streams.schemas.folders import SchemaFolder, reserved_names
 from streams.schemas.lint import RULES, LintReport, Problem
 from streams.schemas.lint import lint as lint_types
@@ -56,7 +56,7 @@ def lint_folder(folder: SchemaFolder) -> LintReport:
         {subject.type: subject for subject in folder.subjects},
         reserved=reserved_names(),
         today=datetime.now(UTC).date(),
-        other_rules=tuple(FindingKind),
+        other_rules=REVIEW_RULES,
     )
 
 
