@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from consumers.reviewing.blocking import RULES, Block, blocks_of
-from consumers.reviewing.evidence import Evidence, Observed
+from consumers.reviewing.evidence import Observed
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
 from consumers.reviewing.sides import Change, Sides, version_of
@@ -24,6 +24,7 @@ from consumers.reviewing.verdict import (
 from consumers.usage import Reader
 from streams.errors import ConfigurationError
 from streams.schemas import WriterSchema
+from streams.schemas.catalogue import NOT_LOCKED
 from streams.schemas.changes import Change as Difference
 from streams.schemas.changes import changes
 from streams.schemas.compatibility import (
@@ -38,8 +39,6 @@ from streams.schemas.folders import SchemaFolder, reserved_names
 from streams.schemas.lint import Problem, lint
 from streams.schemas.subjects import Subject
 from streams.schemas.upcasting import load_upcasters, require_way_up
-
-CANDIDATE: Final = "candidate"
 
 
 class TypeReview(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,11 +149,6 @@ def review_type(
     )
 
 
-def seen_ids(evidence: Evidence) -> frozenset[int]:
-    """Schemas whose records may be read otherwise."""
-    return frozenset(evidence.observed)
-
-
 def _differences(change: Change) -> tuple[Difference, ...]:
     if change.before is None or change.after is None:
         return ()
@@ -238,7 +232,9 @@ def _start_up(sides: Sides, change: Change) -> tuple[Block, ...]:
     try:
         require_way_up(sides.candidate.way_up(released[0].writer), load_upcasters(sides.head))
     except ConfigurationError as error:
-        return (Block(START_UP, "$", f"workers with these schemas will not start: {error}"),)
+        # The candidate may have no version yet.
+        why = str(error).replace(f"{change.name} v{NOT_LOCKED}", f"the candidate's {change.name}")
+        return (Block(START_UP, "$", f"workers with these schemas will not start: {why}"),)
     return ()
 
 

@@ -45,6 +45,15 @@ _TONES: Final = {
 }
 
 
+_CHANGES: Final = frozenset({Happening.ENUM_SUBSTITUTED, Happening.LOSSY_PROMOTION})
+_WORST_FIRST: Final = (BAD, LATE, PLAIN, GOOD)
+_MEANING: Final = (
+    "a logical type is taken from the writer's schema, so what is stored is read as it was meant; "
+    "readers that go by their own schema, as the specification says and Java does, get what is "
+    "shown here"
+)
+
+
 class Cell(NamedTuple):
     """A text, and whether it is good or bad news."""
 
@@ -141,7 +150,7 @@ def _summary(one: TypeReview) -> Iterator[tuple[Cell, ...]]:
         tone = {Order.EITHER: GOOD, Order.NEITHER: BAD}.get(deployed.order, LATE)
         yield Cell("deployment"), Cell(f"{deployed.order}: {deployed.reason}", tone)
         safe = deployed.rollback_safe
-        back = f"{'safe' if safe else 'not safe'}: {deployed.rollback}"
+        back = f"safe{': ' if safe else ' '}{deployed.rollback}"
         yield Cell("rollback"), Cell(back, GOOD if safe else LATE)
     for need in one.needs:
         if need.need is not Need.NONE:
@@ -151,8 +160,16 @@ def _summary(one: TypeReview) -> Iterator[tuple[Cell, ...]]:
             yield Cell(f"upcaster from {need.version}"), Cell(f"{need.need}: {need.reason}", tone)
     if one.needs and all(need.need is Need.NONE for need in one.needs):
         yield Cell("upcasters"), Cell("none needed", GOOD)
+    if _is_of_meaning(one):
+        yield Cell("in agentlog's readers"), Cell(_MEANING)
     if one.groups:
         yield Cell("groups on its topics"), Cell(", ".join(one.groups))
+
+
+def _is_of_meaning(one: TypeReview) -> bool:
+    """Whether a logical type of stored versions is another one now."""
+    found = (finding for version in one.versions for finding in version.report.findings)
+    return any(finding.severity is Severity.SEMANTIC for finding in found)
 
 
 def _beside(one: TypeReview, *, looked: bool) -> Iterator[tuple[Cell, ...]]:
@@ -164,11 +181,13 @@ def _beside(one: TypeReview, *, looked: bool) -> Iterator[tuple[Cell, ...]]:
         seen: dict[str, list[tuple[Happening, Seen]]] = {}
         for happening, path, one_seen in version.seen():
             seen.setdefault(path, []).append((happening, one_seen))
+        rows = []
         for path in dict.fromkeys((*findings, *seen)):
             said, happened = findings.get(path, []), seen.get(path, [])
-            if not happened and all(it.severity is Severity.INFO for it in said):
-                continue
-            yield (Cell(""), Cell(path), _findings(said), _happened(happened, version, looked))
+            if happened or any(it.severity is not Severity.INFO for it in said):
+                on_log = _happened(happened, version, looked=looked)
+                rows.append((Cell(""), Cell(path), _findings(said), on_log))
+        yield from sorted(rows, key=lambda row: min(_WORST_FIRST.index(it.tone) for it in row))
 
 
 def _by_schemas(version: Version) -> Cell:
@@ -201,11 +220,19 @@ def _findings(findings: Iterable[Finding]) -> Cell:
     return Cell(text, next((tone for tone in (BAD, LATE) if tone in known), PLAIN))
 
 
-def _happened(happened: Sequence[tuple[Happening, Seen]], version: Version, looked: bool) -> Cell:
+def _happened(
+    happened: Sequence[tuple[Happening, Seen]], version: Version, *, looked: bool
+) -> Cell:
     if not happened:
         none = "no record" if version.observed is None else "nothing happens"
         return Cell(none if looked else "not looked at", GOOD if version.observed else PLAIN)
-    parts = [_told(happening, seen) for happening, seen in happened]
+    changed = next((it.count for what, it in happened if what is Happening.VALUE_CHANGED), 0)
+    parts = [
+        _told(what, it)
+        for what, it in happened
+        # What changes a value is told by it, unless it does not always do so.
+        if it.count != changed or what not in _CHANGES
+    ]
     known = {_TONES.get(happening, PLAIN) for happening, _ in happened}
     return Cell("; ".join(parts), next((tone for tone in (BAD, LATE) if tone in known), PLAIN))
 

@@ -103,11 +103,9 @@ def deployment(backward: Report, forward: Report) -> Deployment:
             rollback_safe=True,
             rollback="today's readers read what the candidate has written",
         )
-    back = "safe until the candidate has written: today's readers would then misread its records"
+    back = "today's readers read what the candidate has written"
     if ahead:
-        back = f"{back} ({_said(ahead)})"
-    else:
-        back = "today's readers read what the candidate has written"
+        back = f"only until the candidate has written: {_said(ahead)}"
     if not behind:
         reason = f"today's readers must be gone before the candidate writes: {_said(ahead)}"
         return Deployment(Order.READERS_FIRST, reason, rollback_safe=False, rollback=back)
@@ -115,8 +113,8 @@ def deployment(backward: Report, forward: Report) -> Deployment:
         reason = f"the candidate must not read before today's writers are gone: {_said(behind)}"
         return Deployment(Order.WRITERS_FIRST, reason, rollback_safe=True, rollback=back)
     reason = (
-        f"neither reads the other: the candidate of today's records: {_said(behind)}; today's "
-        f"readers of the candidate's: {_said(ahead)}. Make it two changes, or stop both in between"
+        f"the candidate misreads today's records ({_said(behind)}), and today's readers its own "
+        f"({_said(ahead)}): make it two changes, or stop both in between"
     )
     return Deployment(Order.NEITHER, reason, rollback_safe=False, rollback=back)
 
@@ -140,9 +138,8 @@ def upcaster_need(version: Version, *, looked: bool, whole: bool) -> UpcasterNee
             f"{changed:,} of {version.stored:,} stored records are read as another value; an "
             "upcaster could keep it",
         )
-    if version.report.compatible:
-        reason = "nothing that is stored needs one" if looked else _said(wrong)
-        return UpcasterNeed(label, Need.NONE, reason if looked or wrong else "it can be read")
+    if version.report.compatible and (looked or not wrong):
+        return UpcasterNeed(label, Need.NONE, "nothing that is stored needs one")
     if not looked:
         return UpcasterNeed(label, Need.NEEDED, _said(wrong))
     if version.stored:
@@ -167,4 +164,6 @@ def _said(findings: Sequence[Finding]) -> str:
     if not findings:
         return ""
     first, more = findings[0], len(findings) - 1
-    return f"{first.path}: {first.message}{f', and {more} more' if more else ''}"
+    # What stands in brackets, the branches that were tried, is told where the finding is.
+    message = first.message.partition(" (")[0]
+    return f"{first.path}: {message}{f', and {more} more' if more else ''}"

@@ -15,9 +15,9 @@ from consumers.reviewing.sites import Happening
 from streams.errors import ConfigurationError
 from streams.memory import MemoryLog, MemoryLogReader
 from streams.record import Partition
-from streams.schemas import Codec
+from streams.schemas import Catalogue, Codec
 from streams.schemas.lock import USERS_FIRST_ID
-from tests.consumers.reviewing.stored import NAMESPACE, append, new_log, placed, sides_of
+from tests.consumers.reviewing.stored import NAMESPACE, append, envelope, new_log, placed, sides_of
 from tests.schemas.folder import field, write_folder
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -76,6 +76,15 @@ def test_values_that_change_are_told_with_both(log: MemoryLog, tmp_path: Path) -
     first = one.sites[Happening.VALUE_CHANGED, "$.at"].first
     assert str(first) == places[1]
     assert (first.today, first.candidate) == ("2023-11-14T22:13:20Z", "1970-01-20T16:13:20Z")
+
+
+def test_agentlogs_own_codec_goes_by_the_writers_logical_type(tmp_path: Path) -> None:
+    """What a review says of it is so."""
+    base = write_folder(tmp_path / "s", placed(field("at", MILLIS)))
+    raw = Codec(Catalogue.load(base)).encode(envelope(1, {"at": 1_700_000_000_000}))
+    sides = sides_of(base, placed(field("at", MICROS)))
+    found = [Codec(side).decode(raw).payload["at"] for side in (sides.today, sides.candidate)]
+    assert found[0] == found[1]
 
 
 def test_what_cannot_be_read_is_told_and_whether_it_is_so_today(
