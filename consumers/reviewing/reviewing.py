@@ -92,22 +92,23 @@ def review(
         if gathered.evidence.observed and JOURNAL in log.topics:
             groups = groups_seen(log.reader, Codec(sides.today, sources), log.namespace)
         folds = _folds(sides, changes, gathered, log, sources, readers, looks, on_progress)
+    types = [
+        review_type(
+            sides,
+            change,
+            gathered=gathered,
+            codec_schemas=schemas,
+            readers=readers,
+            groups=groups,
+            today=looks.today,
+        )
+        for change in changes
+    ]
     return Review(
         folder=names[0],
         base=names[1],
         head=names[2],
-        types=tuple(
-            review_type(
-                sides,
-                change,
-                gathered=gathered,
-                codec_schemas=schemas,
-                readers=readers,
-                groups=groups,
-                today=looks.today,
-            )
-            for change in changes
-        ),
+        types=tuple(sorted(types, key=lambda one: -len(one.against))),
         gathered=gathered,
         without=without,
         folds=folds,

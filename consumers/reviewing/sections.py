@@ -194,7 +194,7 @@ def _by_schemas(version: Version) -> Cell:
     if version.has_step:
         return Cell("raised by an upcaster")
     kept = version.report.compatible
-    return Cell("can be read" if kept else "cannot be read", GOOD if kept else BAD)
+    return Cell("compatible" if kept else "incompatible", GOOD if kept else BAD)
 
 
 def _stored(version: Version, *, looked: bool) -> Cell:
