@@ -12,7 +12,7 @@ from consumers.reviewing.blocking import RULES, Block, blocks_of
 from consumers.reviewing.evidence import Observed
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
-from consumers.reviewing.sides import Change, Sides, version_of
+from consumers.reviewing.sides import ENVELOPE, Change, Sides, version_of
 from consumers.reviewing.verdict import (
     START_UP,
     Deployment,
@@ -118,8 +118,9 @@ def review_type(
     """
     head = SchemaFolder(sides.head)
     versions = _versions(sides, change, gathered, codec_schemas)
-    subject = head.subjects.of(change.name) if head.has_subjects and change.after else None
-    problems = _lint(head, change, subject, today)
+    is_type = change.after is not None and change.name != ENVELOPE
+    subject = head.subjects.of(change.name) if head.has_subjects and is_type else None
+    problems = _lint(change, subject, today) if is_type and head.has_subjects else ()
     mode, modes, deployed = _modes(sides, change, subject)
     blocks = blocks_of(
         mode or ModeReport(Mode.NONE, ()),
@@ -202,17 +203,15 @@ def _modes(
     reports = {mode: check_mode(mode, released, candidate) for mode in Mode}
     own = reports[Mode(subject.mode)] if subject else None
     deployed = None
+    if change.name == ENVELOPE and change.before is not None:
+        own = check_mode(Mode.FULL, [change.before], change.after)
     if change.before is not None:
         today = parse_schema(change.before, released=True)
         deployed = deployment(compare(today, candidate), compare(candidate, today))
     return own, {mode: report.compatible for mode, report in reports.items()}, deployed
 
 
-def _lint(
-    head: SchemaFolder, change: Change, subject: Subject | None, today: date
-) -> tuple[Problem, ...]:
-    if change.after is None:
-        return ()
+def _lint(change: Change, subject: Subject | None, today: date) -> tuple[Problem, ...]:
     subjects = {change.name: subject} if subject else {}
     report = lint(
         {change.name: change.after},
@@ -221,7 +220,7 @@ def _lint(
         today=today,
         other_rules=RULES,
     )
-    return tuple(one for one in report.problems if one.type == change.name and head.has_subjects)
+    return report.problems
 
 
 def _start_up(sides: Sides, change: Change) -> tuple[Block, ...]:

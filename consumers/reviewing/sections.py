@@ -138,10 +138,11 @@ def _records(gathered: Gathered) -> str:
 
 
 def _summary(one: TypeReview) -> Iterator[tuple[Cell, ...]]:
-    if one.subject is not None and one.mode is not None:
+    if one.mode is not None:
         kept = one.mode.compatible
-        said = Cell(f"{one.subject.mode}: {'kept' if kept else 'broken'}", GOOD if kept else BAD)
+        said = Cell(f"{one.mode.mode}: {'kept' if kept else 'broken'}", GOOD if kept else BAD)
         yield Cell("mode"), said
+    if one.subject is not None:
         yield Cell("owner"), Cell(one.subject.owner or "nobody")
     if one.modes:
         kept_ones = [str(mode) for mode, kept in one.modes.items() if kept]

@@ -12,15 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from consumers.revisions import folder_at
 from streams.schemas import Catalogue, WriterSchema
 from streams.schemas.catalogue import NOT_LOCKED
-from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder
+from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder, read_avsc
 from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
 from streams.schemas.upcasting import Rung
 from streams.schemas.writer_schema import fingerprint
+
+
+ENVELOPE: Final = "the envelope"
+"""What a change of it is called among those of payload types."""
 
 
 class Change(NamedTuple):
@@ -93,6 +97,9 @@ class Sides:
             same = old is not None and fingerprint(old) == fingerprint(after[name].schema)
             if not same or any(self.is_affected(one.writer) for one in self.versions(change)):
                 found.append(change)
+        envelopes = [_envelope(folder) for folder in (self.base, self.head)]
+        if envelopes[0] != envelopes[1]:
+            found.append(Change(ENVELOPE, ENVELOPE, *envelopes))
         gone = [name for name in sorted(before) if name not in kept]
         return (*found, *(Change(name, name, before[name].schema, None) for name in gone))
 
@@ -129,6 +136,12 @@ def _released(folder: Path) -> tuple[dict[int, WriterSchema], dict[str, list[Run
         writer = schemas[entry.id] = WriterSchema(entry.id, read_locked(folder, entry))
         rungs[entry.type].append(Rung(entry.type, entry.version, writer))
     return schemas, dict(rungs)
+
+
+def _envelope(folder: Path) -> dict[str, Any] | None:
+    """The envelope that a folder of all schemas has; a user's own has none."""
+    path = folder / ENVELOPE_FILE
+    return read_avsc(path) if path.exists() else None
 
 
 def _reading(catalogue: Catalogue, writer: WriterSchema) -> Sequence[Any]:
