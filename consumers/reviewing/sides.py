@@ -22,7 +22,6 @@ from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
 from streams.schemas.upcasting import Rung
 from streams.schemas.writer_schema import fingerprint
 
-
 ENVELOPE: Final = "the envelope"
 """What a change of it is called among those of payload types."""
 
