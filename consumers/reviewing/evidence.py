@@ -161,13 +161,13 @@ class _Looking:
                 read[frame] = found
         if not read:
             return
-        for n, frame in enumerate(frames):
-            if frame in read:
-                observing = read[frame]
-                if observing is None:
+        for frame, observing in read.items():
+            places = [n for n, one in enumerate(frames) if one == frame]
+            if observing is None:
+                for n in places:
                     self._single(records[n])
-                else:
-                    observing.add(values[n], PREFIX_LENGTH, records, n)
+            else:
+                observing.add(values, places, PREFIX_LENGTH, records)
 
     def finish(self) -> Evidence:
         """What was found."""
@@ -212,7 +212,7 @@ class _Looking:
         if isinstance(found, int):
             self._evidence.passed[found] = self._evidence.passed.get(found, 0) + 1
         else:
-            found.add(record.value, start, [record], 0)
+            found.add([record.value], [0], start, [record])
 
 
 class _Observing:
@@ -226,27 +226,30 @@ class _Observing:
         self._hits: list[Hit] = []
         self._first: First | None = None
 
-    def add(self, value: Any, start: int, records: Sequence[Record], n: int) -> None:
-        """Read a record; it is `records[n]`, which is made only if it is needed."""
-        self._observed.records += 1
-        hits = self._hits
-        try:
-            self._walk(value, start, hits.append)
-        except Unreadable as error:
-            site = self._reading.sites[error.site]
-            self._fail(site.path, str(error), records[n])
-            self._observed.failed_today += self._reading.fails_today(value, start)
-            hits.clear()
-            return
-        except BAD_BYTES as error:
-            self._fail("$", f"nobody can read it: {why(error)}", records[n])
-            self._observed.failed_today += 1
-            hits.clear()
-            return
-        if self._first is None:
-            self._first = _first(records[n], Shown("", ""))
-        if hits:
-            self._note(records, n)
+    def add(
+        self, values: Sequence[Any], places: Sequence[int], start: int, records: Sequence[Record]
+    ) -> None:
+        """Read some of a batch's records, which are made only where they are needed."""
+        walk, hits, observed = self._walk, self._hits, self._observed
+        hit = hits.append
+        observed.records += len(places)
+        for n in places:
+            try:
+                walk(values[n], start, hit)
+            except Unreadable as error:
+                site = self._reading.sites[error.site]
+                self._fail(site.path, str(error), records[n])
+                observed.failed_today += self._reading.fails_today(values[n], start)
+                hits.clear()
+            except BAD_BYTES as error:
+                self._fail("$", f"nobody can read it: {why(error)}", records[n])
+                observed.failed_today += 1
+                hits.clear()
+            else:
+                if hits:
+                    self._note(records, n)
+                if self._first is None:
+                    self._first = _first(records[n], Shown("", ""))
 
     def finish(self) -> Observed:
         """What became of them."""

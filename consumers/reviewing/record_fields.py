@@ -7,6 +7,7 @@ default that another field stands for since), the two sources are compared.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from streams.schemas.compatibility.findings import FindingKind
@@ -53,20 +54,17 @@ class Fields(NamedTuple):
 
 def fields_of(w: Record, t: Record | None, c: Record | None) -> Fields:
     """What becomes of the writer's fields; None: a reader that passes the record over."""
-    before = {one.reader.name: one.writer for one in fields_taken(w, t)} if t else {}
-    mended = False
-    if t and any(one is None and not t.fields[it].has_default for it, one in before.items()):
-        t, before, mended = None, {}, True
+    taken_today = fields_taken(w, t) if t else []
+    mended = any(_problem(w, *one) for one in taken_today)
+    t, taken_today = (None, []) if mended else (t, taken_today)
+    before = {one.reader.name: one.writer for one in taken_today}
     if c is None:
         return Fields(None, mended, [_passed(one, t, before) for one in w.fields.values()], [], [])
     taken: dict[str, Field | None] = {}
     for reader, writer, said in fields_taken(w, c):
         taken[reader.name] = writer
-        if conflict := [text for kind, text in said if kind is FindingKind.ALIAS_CONFLICT]:
-            return Fields((reader.name, conflict[0]), mended, [], [], [])
-        if writer is None and not reader.has_default:
-            why = f"{w.name} has no {reader.name}, and there is no default for it"
-            return Fields((reader.name, why), mended, [], [], [])
+        if problem := _problem(w, reader, writer, said):
+            return Fields((reader.name, problem), mended, [], [], [])
     others = {name: _counterpart(field, t, c) for name, field in c.fields.items()}
     sources = [
         Source(other, c.fields[name], before.get(other.name), taken[name])
@@ -95,6 +93,17 @@ def fields_of(w: Record, t: Record | None, c: Record | None) -> Fields:
         for other in (others[name],)
     ]
     return Fields(None, mended, stored, defaulted, elsewhere)
+
+
+def _problem(
+    w: Record, reader: Field, writer: Field | None, said: Iterable[tuple[FindingKind, str]]
+) -> str:
+    """Why a reader cannot have a field of its own; empty if it can."""
+    if conflict := [text for kind, text in said if kind is FindingKind.ALIAS_CONFLICT]:
+        return conflict[0]
+    if writer is None and not reader.has_default:
+        return f"{w.name} has no {reader.name}, and there is no default for it"
+    return ""
 
 
 def _passed(field: Field, t: Record | None, before: dict[str, Field | None]) -> Stored:

@@ -158,7 +158,7 @@ class _Making(FunctionText):
             self._union(w, t, c, at)
             return
         if isinstance(c, Union):
-            branch = _branch(w, c)
+            branch = _first_branch(w, c)
             if isinstance(branch, str):
                 self._fail(at, branch)
                 return
@@ -170,7 +170,7 @@ class _Making(FunctionText):
             self._fail(at, f"{describe(w)} was written, and {describe(c)} is no type to read it as")
             return
         if isinstance(t, Union):
-            branch = _branch(w, t)
+            branch = _first_branch(w, t)
             t = None if isinstance(branch, str) else branch
             self._mended(at, t)
         elif t is not None and branch_mismatch(w, t):
@@ -221,28 +221,46 @@ class _Making(FunctionText):
     # -- types --------------------------------------------------------------------------------
 
     def _union(self, w: Union, t: Reader, c: Reader, at: _At) -> None:
+        if len(w.branches) == 2 and w.branches[0].kind == "null" and self._optional(w, t, c, at):
+            return
         n = self.fresh("n")
-        if len(w.branches) == 2 and w.branches[0].kind == "null":
-            # Mostly, and without a table: byte 0, or byte 2 and the other branch.
-            self.add(
-                at.depth,
-                f"{n} = b[i] >> 1",
-                "i += 1",
-                f"if b[i - 1] & 253: {n}, i = index_at(b, i - 1, 2, 'branch')",
-            )
-        else:
-            self.add(
-                at.depth,
-                f"{n} = COUNTS[b[i]]",
-                f"if {n} is None or {n} >= {len(w.branches)}: "
-                f"{n}, i = index_at(b, i, {len(w.branches)}, 'branch')",
-                "else: i += 1",
-            )
-        for k, branch in enumerate(w.branches):
-            # Who reads as it was written looks for no branch.
-            today, candidate = (branch if one is w else one for one in (t, c))
+        self.add(
+            at.depth,
+            f"{n} = COUNTS[b[i]]",
+            f"if {n} is None or {n} >= {len(w.branches)}: "
+            f"{n}, i = index_at(b, i, {len(w.branches)}, 'branch')",
+            "else: i += 1",
+        )
+        for k in range(len(w.branches)):
             self.add(at.depth, f"{'el' if k else ''}if {n} == {k}:", "    pass")
-            self._nested(branch, today, candidate, at.inside(f"|{label(branch)}", 1))
+            self._branch(k, w, t, c, at, 1)
+
+    def _optional(self, w: Union, t: Reader, c: Reader, at: _At) -> bool:
+        """The same in fewer steps: byte 0, or byte 2 and a value. Not if something may happen to
+        null itself.
+        """
+        lines, self._lines = self._lines, []
+        self._branch(0, w, t, c, at, 1)
+        lines, self._lines = self._lines, lines
+        if any(line.strip() != "pass" for line in lines):
+            return False
+        self.add(
+            at.depth,
+            "n = b[i]",
+            "i += 1",
+            "if n:",
+            "    if n != 2: n, i = index_at(b, i - 1, 2, 'branch')",
+            "    if n:",
+            "        pass",
+        )
+        self._branch(1, w, t, c, at, 2)
+        return True
+
+    def _branch(self, k: int, w: Union, t: Reader, c: Reader, at: _At, deeper: int) -> None:
+        # Who reads as it was written looks for no branch.
+        branch = w.branches[k]
+        today, candidate = (branch if one is w else one for one in (t, c))
+        self._nested(branch, today, candidate, at.inside(f"|{label(branch)}", deeper))
 
     def _nested(self, w: AvroType, t: Reader, c: Reader, at: _At) -> None:
         """Within a branch or a loop: there is only so much room for those in one function."""
@@ -335,15 +353,24 @@ class _Making(FunctionText):
         )
 
     def _enum(self, w: Enum, t: Reader, c: Reader, at: _At) -> None:
+        symbols = symbol_table(w, _enum(t), _enum(c))
+        many = len(w.symbols)
+        if not symbols:
+            known = bytes(not n & 1 and n < 0x80 and n >> 1 < many for n in range(256))
+            self.add(
+                at.depth,
+                f"if {self.constant(known)}[b[i]]: i += 1",
+                f"else: _, i = index_at(b, i, {many}, 'symbol')",
+            )
+            return
         n = self.fresh("n")
         self.add(
             at.depth,
             f"{n} = COUNTS[b[i]]",
-            f"if {n} is None or {n} >= {len(w.symbols)}: "
-            f"{n}, i = index_at(b, i, {len(w.symbols)}, 'symbol')",
+            f"if {n} is None or {n} >= {many}: {n}, i = index_at(b, i, {many}, 'symbol')",
             "else: i += 1",
         )
-        for k, happens in symbol_table(w, _enum(t), _enum(c)).items():
+        for k, happens in symbols.items():
             self.add(at.depth, f"if {n} == {k}:")
             deeper = at._replace(depth=at.depth + 1, always=False)
             if happens.fails:
@@ -399,7 +426,7 @@ def _enum(reader: Reader) -> Enum | None:
     return reader if isinstance(reader, Enum) else None
 
 
-def _branch(w: AvroType, union: Union) -> AvroType | str:
+def _first_branch(w: AvroType, union: Union) -> AvroType | str:
     """The first branch that takes it; else, in words, that there is none."""
     for branch in union.branches:
         if branch_mismatch(w, branch) is None:

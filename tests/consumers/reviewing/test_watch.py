@@ -25,6 +25,8 @@ from tests.schemas.compatibility.data import Data
 ENVELOPE = b"\x04ab"
 """What stands before a payload here: the id `ab`."""
 VALUES = 4
+RULINGS = ("type to read it as", "in no branch", "by name and alias")
+"""Why a watch fails where fastavro reads on."""
 CHANGED, DEFAULTED, FAILED = Happening.VALUE_CHANGED, Happening.DEFAULTED, Happening.FAILED
 SUBSTITUTED, LOSSY = Happening.ENUM_SUBSTITUTED, Happening.LOSSY_PROMOTION
 APPEARED, MENDED = Happening.APPEARED, Happening.MENDED
@@ -227,8 +229,8 @@ def test_it_says_what_decoding_under_both_schemas_says(seed: int) -> None:
     """Of random schemas, changed once or twice up to today and then once more, and random values.
 
     fastavro is the judge of what is read. It takes an enum or a fixed for a record of the same name
-    and an empty union for none, and stumbles over names that are two things: where it reads what
-    the specification does not match, the watch says so.
+    and an empty union for none, either of two fields that one takes by name and alias, and stumbles
+    over names that are two things: where it reads what does not match, the watch says so.
     """
     random = Random(seed)
     writer = today = schemas.schema_of(random)
@@ -251,7 +253,7 @@ def test_it_says_what_decoding_under_both_schemas_says(seed: int) -> None:
         if isinstance(after, Exception):
             assert found.fails, after
         elif found.fails:
-            assert "type to read it as" in found.fails or "in no branch" in found.fails
+            assert any(why in found.fails for why in RULINGS), found.fails
         elif isinstance(before, Exception):
             assert found.paths(MENDED), before
         elif not found.paths(MENDED):
@@ -271,6 +273,8 @@ def _read(raw: bytes, writer: Any, reader: Any) -> Any:
         if error.args[0] in {"fields", "symbols", "size"}:
             return _Stumbled()
         return error
+    except TypeError:
+        return _Stumbled()
     except Exception as error:  # noqa: BLE001 - whatever it says, it cannot read it
         return error
 
