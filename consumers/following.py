@@ -35,7 +35,6 @@ from confluent_kafka import (
 from streams.cuts import Cut
 from streams.errors import BrokerError, ConfigurationError, LogError
 from streams.kafka.batches import record_of
-from streams.kafka.configs import SILENT
 from streams.kafka.membership import Membership
 from streams.kafka.reader import KafkaLogReader
 from streams.record import Partition, Record
@@ -156,18 +155,18 @@ class Follower:
         """
         with KafkaLogReader(self._bootstrap_servers) as reader:
             self._log = reader.ends(self.topics)
+        self._membership = Membership(
+            self._bootstrap_servers, self.group, queue_bytes=QUEUED_KBYTES_MAX * 1024
+        )
         consumer = Consumer(
             {
                 **_CONSUMER,
                 "bootstrap.servers": self._bootstrap_servers,
                 "group.id": self.group,
             },
-            logger=SILENT,
+            logger=self._membership,
         )
         self._consumer = consumer
-        self._membership = Membership(
-            self._bootstrap_servers, self.group, queue_bytes=QUEUED_KBYTES_MAX * 1024
-        )
         try:
             self._join()
             while not stop.is_set():
@@ -178,6 +177,7 @@ class Follower:
         finally:
             self._forget(list(self._places))
             consumer.close()
+            self._membership.close()
 
     def _join(self) -> None:
         self._consumer.subscribe(

@@ -100,6 +100,11 @@ class Committer:
                         await self._hurry.wait()
             await self._commit(also_idle=idle)
 
+    async def at_rest(self) -> None:
+        """Until what is being committed now has ended, however it does."""
+        async with self._one_at_a_time:
+            pass
+
     async def leave(self, sources: Iterable[Partition]) -> None:
         """Commit what is settled of these partitions, and that they are given up in order."""
         wanted = tuple(sources)

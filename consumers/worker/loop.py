@@ -11,8 +11,8 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
 import structlog
 
@@ -174,19 +174,27 @@ class WorkerLoop:
             self._core.read_to(token, position)
         self._runners.dispatch_soon()
 
+    def on_assigning(self, done: Callable[[], None]) -> None:
+        """Let the commit under way end first: it may have positions of these partitions."""
+        self._aside(self._committer.at_rest(), done)
+
     def on_revoking(self, sources: Sequence[Partition], done: Callable[[], None]) -> None:
         """Stop, drain within the app's bound, commit, then let go."""
         self._core.stop(sources)
+        self._aside(self._settle(sources), done)
 
-        async def settle() -> None:
+    def _aside(self, work: Coroutine[Any, Any, None], done: Callable[[], None]) -> None:
+        """While the source waits for it. What it raises ends the worker."""
+
+        async def run() -> None:
             try:
-                await self._settle(sources)
+                await work
             except Exception as error:  # noqa: BLE001 - nobody else hears of it
                 self.on_source_failed(error)
             finally:
                 done()
 
-        task = asyncio.create_task(settle(), name="revoking")
+        task = asyncio.create_task(run())
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
 

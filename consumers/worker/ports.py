@@ -49,6 +49,12 @@ class SourceListener(Protocol):
         """(token, position): everything visible below was delivered."""
         ...
 
+    def on_assigning(self, done: Callable[[], None]) -> None:
+        """Some are about to be ours, maybe again: call `done` once no commit that was under way
+        before is under way any more. Only then do committed positions say all there is.
+        """
+        ...
+
     def on_revoking(self, sources: Sequence[Partition], done: Callable[[], None]) -> None:
         """These are about to be taken away: settle what can be, then call `done` in any case."""
         ...

@@ -9,6 +9,9 @@
   By its own defaults it would queue one partition's backlog whole before the next one's begins.
 - A partition is read from `read_back` positions below the committed one on: what repeats is known
   by what was there before.
+- A partition may come back while a commit of its earlier assignment is under way: one that was
+  lost (a heartbeat answered too late) comes back to the same member, and the coordinator takes that
+  commit. So its committed position is read when no commit of before is under way (H13).
 - Revocation blocks this thread, not the loop, until the loop has settled what it could.
 - While nothing arrives it tells the consumer's positions, which pass transaction markers.
 - A member that never hears of its assignment leaves and joins again (H12).
@@ -41,7 +44,6 @@ from consumers.worker.positions import commit_positions, committed_positions, wa
 from streams.errors import BrokerError
 from streams.kafka.batches import record_of
 from streams.kafka.complaints import Complaints
-from streams.kafka.configs import SILENT
 from streams.kafka.membership import Membership
 from streams.record import Partition, Record
 
@@ -160,18 +162,19 @@ class KafkaSource:
 
     def _run(self) -> None:
         try:
-            self._consumer = Consumer(self._config, logger=SILENT)
             self._membership = Membership(
                 self._config["bootstrap.servers"],
                 self._config["group.id"],
                 queue_bytes=CLIENT_QUEUE_BYTES,
             )
+            self._consumer = Consumer(self._config, logger=self._membership)
             try:
                 self._join()
                 while not self._stopping.is_set():
                     self._step()
             finally:
                 self._consumer.close()
+                self._membership.close()
         except Exception as error:  # noqa: BLE001 - the loop must hear of whatever ended us
             self._tell(self._listener.on_source_failed, error)
         finally:
@@ -302,6 +305,8 @@ class KafkaSource:
             # `close` serves what was assigned meanwhile: the client names no committed position
             # any more, and nobody would read from it.
             return
+        if partitions and not self._at_rest():
+            return
         metadata = consumer.consumer_group_metadata()
         starts = committed_positions(consumer, partitions, self._stopping.wait)
         consumer.incremental_assign([self._first_read(start) for start in starts])
@@ -312,6 +317,21 @@ class KafkaSource:
             self._metadata[Partition(start.topic, start.partition)] = metadata
         self._tell_assigned(starts)
         warn_of_removed(consumer, starts)
+
+    def _at_rest(self) -> bool:
+        """Wait until no commit is under way that was before; False if we stop meanwhile.
+
+        A commit ends, or the watchdog ends the process.
+        """
+        rested = threading.Event()
+        if not self._tell(self._listener.on_assigning, rested.set):
+            return False
+        while not rested.wait(SERVE_S):
+            while not self._commits.empty():
+                self._commits.get()()
+            if self._stopping.is_set():
+                return False
+        return True
 
     def _first_read(self, start: TopicPartition) -> TopicPartition:
         # Below the beginning the client goes to the beginning (auto.offset.reset).

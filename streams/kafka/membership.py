@@ -6,35 +6,41 @@ same heartbeat again, not a full one), the coordinator has nothing to add: the m
 of the partitions that it gained, which then belong to nobody, or of those that it should give up.
 A group at rest stays so for ever. Seen with librdkafka 2.16 on machines under load.
 
-So a member looks, now and then, at what its coordinator says: what it was given must be there, and
-what it has must still be meant for it. That differs for a moment at each rebalance; if it differs
-in one way for `SURE_S`, and whatever the client had queued by then has been taken out of it (a
-rebalance may wait in that queue), the member leaves and joins anew.
+The client says in its log that a heartbeat timed out. From then on the member looks at what its
+coordinator says: what it was given must be there, and what it has must still be meant for it. If
+that differs in one way for `SURE_S`, and whatever the client had queued by then has been taken out
+of it (a rebalance may wait in that queue), the member leaves and joins anew. Once nothing differs
+it looks no more, until the next heartbeat that times out.
+
+It looks from a process of its own (`coordinator_view`): librdkafka aborts the process whose admin
+client loses its connection to a coordinator while it asks one (issue 4605).
 """
 
 from __future__ import annotations
 
-import random
+import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Set
-from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer
 
-from streams.kafka.configs import ADMIN, SILENT
+from streams.kafka.configs import SILENT
+from streams.kafka.coordinator_view import Given
 from streams.record import Partition
 
-LOOK_S: Final = 15.0
-"""Seconds between two looks, on average; no two members keep the same step."""
-DOUBT_S: Final = 2.0
-"""Seconds between two looks while they differ."""
+TIMED_OUT: Final = "Timed out ConsumerGroupHeartbeatRequest"
+"""How the client's log says it."""
+LOOK_S: Final = 5.0
+"""Seconds between two looks, and from the heartbeat that timed out to the first."""
 SURE_S: Final = 20.0
 """Seconds for which they must differ in one way; no heartbeat interval is as long (15 s)."""
-ANSWER_S_MAX: Final = 5.0
-"""A coordinator that is silent for longer is asked again at the next look."""
+ANSWER_S_MAX: Final = 20.0
+"""A look that takes longer is given up, and tried again."""
 
 _log: Final = structlog.get_logger("agentlog.membership")
 
@@ -47,19 +53,6 @@ class Difference(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.gained or self.lost)
-
-
-class Given(NamedTuple):
-    """What a coordinator says of one member."""
-
-    assigned: frozenset[Partition]
-    """What it was told to have; what it is to give up stays in it until it has."""
-    target: frozenset[Partition]
-    """What it is to have as soon as others let go of it."""
-
-    def beside(self, has: Set[Partition]) -> Difference:
-        """What a member that has these was not told."""
-        return Difference((self.assigned & self.target) - has, frozenset(has - self.target))
 
 
 class Doubt:
@@ -94,16 +87,26 @@ class Doubt:
 
 
 class Membership:
-    """Looks after one consumer's membership, on the consumer's own thread; nothing here waits."""
+    """Looks after one consumer's membership, on the consumer's own thread; nothing here waits.
+
+    It is that consumer's `logger`, too: so it hears of heartbeats that timed out.
+    """
 
     def __init__(self, bootstrap_servers: str, group: str, *, queue_bytes: int) -> None:
         """`group`: full name. `queue_bytes`: what the client queues at most."""
+        self._bootstrap_servers = bootstrap_servers
         self._group = group
         self._doubt = Doubt(SURE_S, queue_bytes)
-        # Held: a collected client cancels its futures.
-        self._admin = AdminClient({**ADMIN, "bootstrap.servers": bootstrap_servers}, logger=SILENT)
-        self._asked: Future[Any] | None = None
-        self._look_at_s = self._next()
+        self._asked: subprocess.Popen[bytes] | None = None
+        self._asked_s = 0.0
+        self._look_at_s: float | None = None
+        """When to look; None: nothing was missed."""
+
+    def log(self, level: int, text: str, *values: Any) -> None:
+        """What the client has to say."""
+        SILENT.log(level, text, *values)
+        if self._look_at_s is None and any(TIMED_OUT in str(one) for one in values):
+            self._look_at_s = time.monotonic() + LOOK_S
 
     def took(self, size: int) -> None:
         """So many bytes of records came out of the client's queue."""
@@ -115,53 +118,61 @@ class Membership:
 
     def is_out_of_step(self, consumer: Consumer, has: Set[Partition]) -> bool:
         """Whether the member must leave and join again to hear what it has. Call it often."""
+        if self._look_at_s is None:
+            return False
+        now_s = time.monotonic()
         if self._asked is None:
-            if time.monotonic() >= self._look_at_s:
-                self._ask()
+            if now_s >= self._look_at_s:
+                self._ask(consumer.memberid(), now_s)
             return False
-        if not self._asked.done():
+        if self._asked.poll() is None and now_s < self._asked_s + ANSWER_S_MAX:
             return False
-        given = self._given(self._asked, consumer.memberid())
-        self._asked = None
+        given = self._answer()
         # Unknown: not a member at the moment, or the coordinator is away. The client sees to both.
-        difference = Difference() if given is None else given.beside(has)
-        sure = self._doubt.weigh(difference, time.monotonic())
-        self._look_at_s = self._next()
-        if not sure:
-            return False
-        _log.warning(
-            "assignment_never_heard_of",
-            group=self._group,
-            gained=sorted(map(str, difference.gained)),
-            lost=sorted(map(str, difference.lost)),
-        )
-        self._doubt.weigh(Difference(), time.monotonic())
-        return True
+        difference = Difference() if given is None else missed(given, has)
+        sure = self._doubt.weigh(difference, now_s)
+        self._look_at_s = now_s + LOOK_S if given is None or self._doubt else None
+        if sure:
+            _log.warning(
+                "assignment_never_heard_of",
+                group=self._group,
+                gained=sorted(map(str, difference.gained)),
+                lost=sorted(map(str, difference.lost)),
+            )
+            self._doubt.weigh(Difference(), now_s)
+        return sure
 
-    def _ask(self) -> None:
-        try:
-            self._asked = self._admin.describe_consumer_groups(
-                [self._group], request_timeout=ANSWER_S_MAX
-            )[self._group]
-        except KafkaException:
-            self._look_at_s = self._next()
+    def close(self) -> None:
+        """Look no more."""
+        if self._asked is not None:
+            self._answer()
+        self._look_at_s = None
 
-    def _given(self, asked: Future[Any], member_id: str | None) -> Given | None:
-        try:
-            described = asked.result(0)
-        except KafkaException:
+    def _ask(self, member_id: str | None, now_s: float) -> None:
+        command = [sys.executable, "-m", "streams.kafka.coordinator_view"]
+        with contextlib.suppress(OSError):  # no process to be had: at the next look
+            self._asked = subprocess.Popen(  # noqa: S603  # our own words
+                [*command, self._bootstrap_servers, self._group, member_id or ""],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        self._asked_s = now_s
+        self._look_at_s = now_s + LOOK_S
+
+    def _answer(self) -> Given | None:
+        """What was found by now; None if nothing was."""
+        asked, self._asked = self._asked, None
+        assert asked is not None
+        asked.kill()  # that has ended, or takes too long
+        out, _ = asked.communicate()
+        if asked.returncode != 0:
             return None
-        for member in described.members:
-            if member.member_id == member_id and member.target_assignment is not None:
-                return Given(_partitions(member.assignment), _partitions(member.target_assignment))
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(out, type=Given)
         return None
 
-    def _next(self) -> float:
-        if self._doubt:
-            return time.monotonic() + DOUBT_S
-        return time.monotonic() + LOOK_S * random.uniform(0.5, 1.5)
 
-
-def _partitions(assignment: Any) -> frozenset[Partition]:
-    parts = assignment.topic_partitions if assignment is not None else ()
-    return frozenset(Partition(part.topic, part.partition) for part in parts)
+def missed(given: Given, has: Set[Partition]) -> Difference:
+    """What a member that has these was not told."""
+    return Difference((given.assigned & given.target) - has, frozenset(has - given.target))

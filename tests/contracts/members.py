@@ -53,6 +53,9 @@ class Member:
         self.revoking: list[tuple[list[Partition], Callable[[], None]]] = []
         """What it was asked to give up, unless `lets_go`."""
         self.lets_go = True
+        self.is_at_rest = True
+        self.assigning: list[Callable[[], None]] = []
+        """Who waits for its commit to end, unless `is_at_rest`."""
         self.lost: list[Partition] = []
         self.failures: list[BaseException] = []
 
@@ -66,6 +69,12 @@ class Member:
 
     def on_read_to(self, positions: Sequence[tuple[int, int]]) -> None:
         self.read_to |= dict(positions)
+
+    def on_assigning(self, done: Callable[[], None]) -> None:
+        if self.is_at_rest:
+            done()
+        else:
+            self.assigning.append(done)
 
     def on_revoking(self, sources: Sequence[Partition], done: Callable[[], None]) -> None:
         if self.lets_go:

@@ -139,8 +139,11 @@ def duplicated(history: History) -> Verdict:
     """The same number of the same key twice at one hop."""
     at_end = [*history.dead_letters, *(s.task_id for s in history.seen if s.hop == REPORTED)]
     between = [s.task_id for s in history.seen if s.hop == FINISHED]
+    places = defaultdict(list)
+    for one in history.seen:
+        places[one.task_id].append(f"{one.source}@{one.position} after {one.caused_by}")
     return Verdict.of(
-        f"{task_id} is there {count} times {where}"
+        f"{task_id} is there {count} times {where} ({'; '.join(places[task_id])})"
         for where, ids in (("at the end", at_end), ("between the hops", between))
         for task_id, count in Counter(ids).items()
         for _ in range(count - 1)

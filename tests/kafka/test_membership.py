@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from consumers.following import Follower, Move
 from streams.cuts import Cut
 from streams.kafka import membership
-from streams.kafka.membership import Difference, Doubt, Given
+from streams.kafka.coordinator_view import Given
+from streams.kafka.membership import Difference, Doubt, missed
 from streams.record import Partition, Record
 from tests.contracts.members import DEADLINE_S, KafkaBench, Member, join, partitions, until
 from tests.faults.frames import CONSUMER_GROUP_HEARTBEAT
@@ -38,8 +39,7 @@ NOTHING: Final[frozenset[Partition]] = frozenset()
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members that look often, and are soon sure."""
-    monkeypatch.setattr(membership, "LOOK_S", 0.5)
-    monkeypatch.setattr(membership, "DOUBT_S", 0.2)
+    monkeypatch.setattr(membership, "LOOK_S", 0.2)
     monkeypatch.setattr(membership, "SURE_S", 1.0)
 
 
@@ -179,10 +179,10 @@ def test_what_is_queued_before_the_look_must_be_out_first() -> None:
 
 def test_who_waits_for_others_has_been_told_all_there_is() -> None:
     """A partition that is meant for a member, and that another still holds, is no difference."""
-    assert not Given(assigned=ONE, target=ONE | TWO).beside(ONE)
-    assert Given(ONE | TWO, ONE | TWO).beside(ONE) == Difference(gained=TWO)
-    assert Given(ONE | TWO, ONE).beside(ONE | TWO) == Difference(lost=TWO)
-    assert not Given(ONE | TWO, ONE).beside(ONE)
+    assert not missed(Given(assigned=ONE, target=ONE | TWO), ONE)
+    assert missed(Given(ONE | TWO, ONE | TWO), ONE) == Difference(gained=TWO)
+    assert missed(Given(ONE | TWO, ONE), ONE | TWO) == Difference(lost=TWO)
+    assert not missed(Given(ONE | TWO, ONE), ONE)
 
 
 def first_of_run(looks: Sequence[tuple[float, Difference]]) -> float:

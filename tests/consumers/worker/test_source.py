@@ -14,12 +14,15 @@ from structlog.testing import capture_logs
 
 from consumers.app import App
 from consumers.context import Context
+from consumers.marks import Mark
+from consumers.window import CLIENT_QUEUE_BYTES, Window
 from consumers.worker import source as source_module
+from consumers.worker.ports import Committed, Transaction
 from consumers.worker.source import PATIENCE_S
 from streams.record import Partition, Record
 from streams.topics import TASKS
 from tests.consumers.worker.harness import ASSIGN, CODEC, Bench, assign_task, until
-from tests.contracts.members import KafkaBench, join
+from tests.contracts.members import DEADLINE_S, KafkaBench, Member, join
 
 
 @pytest.fixture
@@ -118,6 +121,45 @@ async def test_what_was_taken_before_a_partition_came_back_is_read_again(
     finally:
         await member.stop()
         bench.close()
+
+
+async def test_h13_a_committed_position_is_read_when_no_commit_is_under_way(
+    kafka: str, namespace: str
+) -> None:
+    """A partition may come back to the member that lost it while that still commits.
+
+    The coordinator takes that commit, so a position that was read before would be an old one.
+    """
+    bench = KafkaBench(kafka, namespace)
+    source = Partition(bench.topic, 0)
+    bench.append(source, *(b"%d" % n for n in range(10)))
+    window = Window(10_000, 2 * CLIENT_QUEUE_BYTES)
+    kafka_source: Any = bench.make_source(
+        bench.group, [bench.topic], window, revoke_s_max=DEADLINE_S
+    )
+    member = Member(kafka_source, window)
+    member.is_at_rest = False
+    metadata: list[Any] = []
+    wait = kafka_source._at_rest
+
+    def noting() -> bool:
+        """On the consumer's thread, as the metadata of an assignment is taken."""
+        metadata.append(kafka_source._consumer.consumer_group_metadata())
+        return bool(wait())
+
+    kafka_source._at_rest = noting
+    kafka_source.start(member)
+    await until(lambda: bool(member.assigning), "partitions are coming")
+    transactions = bench.transactions("late")
+    late = Transaction([], [(metadata[0], {source: Mark(7)})])
+    assert await transactions.commit(late) is Committed.YES
+    assert member.assigned == {}
+    member.assigning[0]()
+    await member.owns(4)
+    assert member.assigned[source].position == 7
+    await member.stop()
+    await transactions.close()
+    bench.close()
 
 
 async def test_an_event_loop_that_was_held_up_is_not_flooded(
