@@ -21,10 +21,11 @@ from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.progress import following
 from consumers.cli.replaying import load_projection
 from consumers.cli.schemas_diff import Folder, choose_folder
+from consumers.reviewing.document import document
 from consumers.reviewing.gathering import REVIEWED
 from consumers.reviewing.markdown import markdown
 from consumers.reviewing.page import review_page
-from consumers.reviewing.review import Review, document
+from consumers.reviewing.review import Review
 from consumers.reviewing.reviewing import Log, Looks, review
 from consumers.reviewing.sections import (
     BAD,

@@ -1,12 +1,16 @@
 """Reviews: what a change of schemas means, by the schemas and by what is stored on the log.
 
 - sides      the folder at the base and the candidate's; which types changed
+- sites      what can happen to a record that is read anew, and where
 - watch      one writer's records read under today's schema and the candidate's at once: code made
-             from the three schemas, which stops only where something can happen
-- readings   what is told of one record, whether by such code or by decoding it twice
-- evidence   what became of stored records, per writer version and field
-- gathering  the evidence of a history up to a cut, or of a sample, in several processes
-- verdict    modes, deployment order, rollback, upcasters: what may be merged, and what may not
-- review     all of it in one document
-- texts, page    the document for people
+             from the three schemas, which stops only where something can happen; `watch_text` and
+             `watch_parts` make it, of `record_fields`, `leaves` and `raw_values`
+- readings   how a writer's records are judged: by a watch, or decoded twice
+- evidence   what became of stored records, per writer's version and field
+- looking, gathering    the evidence of a range; of a history or a sample, in several processes
+- verdict    deployment order, rollback, upcasters
+- blocking   what stands against merging, and what is waived
+- folding, groups       projections under both readers; who has read the topics
+- review, reviewing     one type with all that there is to say of it; a whole review
+- sections   a review in words; `markdown` and `page` show them, `document` is for machines
 """

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from consumers.folds import OnProgress, Range, fold_in_processes, fold_in_turn
-from consumers.reviewing.evidence import Evidence, EvidenceFold
+from consumers.reviewing.evidence import Evidence
+from consumers.reviewing.looking import EvidenceFold
 from consumers.reviewing.sides import Sides
 from streams.cuts import Cut
 from streams.errors import ConfigurationError

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from consumers.differences import NOTHING, differences
 from consumers.reviewing.sides import Sides
-from consumers.reviewing.sites import Happening, Shown, Site, text_of
-from consumers.reviewing.watch import Hit, Unreadable, Watch, front_of, watch_of
+from consumers.reviewing.sites import Happening, Hit, Shown, Site, Unreadable, text_of
+from consumers.reviewing.watch import Watch, front_of, watch_of
 from streams.schemas import Catalogue, WriterSchema
 from streams.schemas.compatibility import ParsedSchema, parse_schema
 from streams.schemas.decoder import BAD_BYTES

@@ -99,3 +99,15 @@ def text_of(value: Any) -> str:
     """Any value in short."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
+
+
+Hit = tuple[int, Any]
+"""A site's number, and what is stored there."""
+
+
+class Unreadable(Exception):
+    """The candidate's reader cannot read this record: at this site."""
+
+    def __init__(self, site: int, why: str) -> None:
+        super().__init__(why)
+        self.site = site

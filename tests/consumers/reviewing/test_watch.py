@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.reviewing.sites import Happening, Shown
-from consumers.reviewing.watch import Unreadable, Watch, watch_of
+from consumers.reviewing.sites import Happening, Shown, Unreadable
+from consumers.reviewing.watch import Watch, watch_of
 from streams.schemas.compatibility import InvalidSchema, parse_schema
 from streams.schemas.decoder import BAD_BYTES
 from tests.schemas import pairs as schemas
