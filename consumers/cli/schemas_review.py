@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import typer
 from rich import box
@@ -51,7 +51,7 @@ from streams.session import read_settings
 from streams.settings import Settings
 from streams.topics import Namespace
 
-PROBE_S: float = 3.0
+PROBE_S: Final = 3.0
 """Seconds that a broker has to answer where nobody asked for evidence."""
 _COLOURS = {GOOD: "green", LATE: "yellow", BAD: "red"}
 
