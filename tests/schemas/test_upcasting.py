@@ -130,7 +130,7 @@ def test_a_step_that_fails_is_the_records_own_failure(
 def test_a_candidate_is_read_over_its_own_steps(folder: Path) -> None:
     """A branch's folder, not locked yet, with a step that today's code does not have."""
     known = Catalogue.load(HISTORY)
-    file = folder / "build" / "BuildFailed.avsc"
+    file = folder / "builds" / "BuildFailed.avsc"
     file.write_text(file.read_text().replace('"duration_ms"', '"duration_us"'))
     give_steps(
         folder,
