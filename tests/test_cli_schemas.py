@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`agentlog schemas` on that folder."""
     monkeypatch.setenv("AGENTLOG_SCHEMAS_DIR", str(folder))
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("consumers.cli.output.stdout._width", 140)
     return lambda *arguments: CliRunner().invoke(cli, ["schemas", *arguments])
 
 

@@ -29,7 +29,7 @@ expires = {expires}
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr("consumers.cli.output.stdout._width", 140)
     return lambda *arguments: CliRunner().invoke(cli, ["schemas", "check", *map(str, arguments)])
 
 

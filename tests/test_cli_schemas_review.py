@@ -102,7 +102,7 @@ def run(stored: tuple[Bench, Path], folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AGENTLOG_BOOTSTRAP_SERVERS", stored[0].servers)
     monkeypatch.setenv("AGENTLOG_NAMESPACE", stored[0].namespace.name)
     monkeypatch.setenv("AGENTLOG_SCHEMAS_DIR", str(folder))
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr("consumers.cli.output.stdout._width", 160)
     monkeypatch.syspath_prepend(str(folder.parent))
     monkeypatch.chdir(folder.parent)
     return lambda *arguments: CliRunner().invoke(
