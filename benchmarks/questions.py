@@ -35,7 +35,7 @@ from consumers.tracing import Tracer
 from streams.kafka.lookup import KafkaLookup
 from streams.kafka.reader import KafkaLogReader
 from streams.schemas import Codec
-from streams.topics import JOURNAL, TASKS, Namespace
+from streams.topics import SCHEMAS, TASKS, Namespace
 
 BAR_TRACE_MS: Final = 100.0
 BAR_AGENT_MS: Final = 200.0
@@ -74,7 +74,7 @@ def bench(stage: Stage) -> Results:
     figures: list[Figure] = []
     codec = open_codec()
     with (
-        stage.namespaces([*DATA_TOPICS, JOURNAL]) as [namespace],
+        stage.namespaces([*LogIndex.topics, SCHEMAS]) as [namespace],
         tempfile.TemporaryDirectory(prefix="agentlog-questions-") as folder,
         KafkaLogReader(stage.bootstrap_servers) as reader,
         KafkaLookup(stage.bootstrap_servers) as lookup,
@@ -102,7 +102,7 @@ def bench(stage: Stage) -> Results:
 
 
 def _sample(length: int) -> Sample:
-    """From the last lap that is there whole, so that it lies at the log's end."""
+    """From the log's end: what was appended last."""
     drawn = random.Random(SEED)
     records: Counter[str] = Counter()
     agents: set[str] = set()

@@ -78,7 +78,7 @@ def trail(
     if nothing:
         raise LogError(f"nothing of {about.text!r} is on the log between the two moments")
     if more:
-        stderr.print(f"there is more: --limit {limit * 10:,}, or --from later", style="yellow")
+        stderr.print(f"there is more: --limit {limit * 10}, or --from later", style="yellow")
 
 
 def _about(agent: str | None, channel: str | None, correlation: str | None) -> About:

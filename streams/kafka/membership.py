@@ -99,14 +99,17 @@ class Membership:
         self._doubt = Doubt(SURE_S, queue_bytes)
         self._asked: subprocess.Popen[bytes] | None = None
         self._asked_s = 0.0
+        self._timed_out_s = 0.0
+        """When the last heartbeat did."""
         self._look_at_s: float | None = None
         """When to look; None: nothing was missed."""
 
     def log(self, level: int, text: str, *values: Any) -> None:
         """What the client has to say."""
         SILENT.log(level, text, *values)
-        if self._look_at_s is None and any(TIMED_OUT in str(one) for one in values):
-            self._look_at_s = time.monotonic() + LOOK_S
+        if any(TIMED_OUT in str(one) for one in values):
+            self._timed_out_s = time.monotonic()
+            self._look_at_s = self._look_at_s or self._timed_out_s + LOOK_S
 
     def took(self, size: int) -> None:
         """So many bytes of records came out of the client's queue."""
@@ -131,7 +134,8 @@ class Membership:
         # Unknown: not a member at the moment, or the coordinator is away. The client sees to both.
         difference = Difference() if given is None else missed(given, has)
         sure = self._doubt.weigh(difference, now_s)
-        self._look_at_s = now_s + LOOK_S if given is None or self._doubt else None
+        again = given is None or bool(self._doubt) or self._timed_out_s >= self._asked_s
+        self._look_at_s = now_s + LOOK_S if again else None
         if sure:
             _log.warning(
                 "assignment_never_heard_of",

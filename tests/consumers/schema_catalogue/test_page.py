@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from consumers.schema_catalogue import TypeEntry, catalogue_page, entries_of
 from consumers.schema_catalogue.entries import field_entries
 from consumers.usage import Reader, ReaderKind, Reads, Writer
 from streams.schemas.folders import SchemaFolder, builtin_folder, read_avsc
+from tests.html_pages import Page
 from tests.schemas.folder import field, record, write_folder, write_type
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202eevil\x1b[2J\n]]>"
@@ -31,29 +31,6 @@ expires = 2027-06-30
 """
 BUYER = record("Buyer", field("email", ["null", "string"], default=None))
 COLOUR = {"type": "enum", "name": "Colour", "symbols": ["unknown", "red"], "default": "unknown"}
-
-
-class _Page(HTMLParser):
-    """Tags that open and close in order; what they are, their attributes, the text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture
@@ -123,7 +100,7 @@ def page_of(*types: TypeEntry, title: str = "Orders") -> str:
 
 
 def test_the_page_says_all_of_it(folder: SchemaFolder) -> None:
-    text = _Page(page_of(entry(folder))).text
+    text = Page(page_of(entry(folder))).text
     for said in (
         "use Accepted",
         "FULL",
@@ -143,7 +120,7 @@ def test_the_page_says_all_of_it(folder: SchemaFolder) -> None:
 def test_every_link_leads_somewhere(folder: SchemaFolder) -> None:
     """Inside the page, for it needs nothing from elsewhere and forbids itself to fetch it."""
     page = page_of(entry(folder))
-    tags = _Page(page).tags
+    tags = Page(page).tags
     ids = {found["id"] for _, found in tags if "id" in found}
     links = {found["href"] for tag, found in tags if tag == "a"}
     assert links == {f"#{one}" for one in ids}
@@ -157,7 +134,7 @@ def test_nothing_in_a_schema_is_part_of_the_page(tmp_path: Path) -> None:
     schema = record("Placed", field("a", doc=HOSTILE, default=HOSTILE), doc=HOSTILE)
     path = write_folder(tmp_path / "schemas", schema)
     page = page_of(entry(SchemaFolder(path)), title=HOSTILE)
-    parsed = _Page(page)
+    parsed = Page(page)
     assert not parsed.open
     assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "img", "link", "iframe"})
     assert not [name for _, found in parsed.tags for name in found if name.startswith("on")]
@@ -170,6 +147,6 @@ def test_our_own_types_are_all_in_it() -> None:
     ours = SchemaFolder(builtin_folder())
     types = entries_of([ours], (), ())
     envelope = field_entries(read_avsc(builtin_folder() / "envelope.avsc"))
-    text = _Page(catalogue_page(types, envelope, title="Schemas", code=())).text
+    text = Page(catalogue_page(types, envelope, title="Schemas", code=())).text
     assert all(name in text for name in ours.types)
     assert "created_at" in text

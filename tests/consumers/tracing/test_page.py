@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from consumers.tracing.document import trace_document
 from consumers.tracing.page import trace_page
 from streams.envelope import Kind
 from tests.consumers.tracing.stage import TraceStage, envelope
+from tests.html_pages import Page
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202eevil\x1b[2J\n]]>"
 
@@ -27,29 +27,6 @@ def stage(tmp_path: Path) -> Iterator[TraceStage]:
     database = Database(f"sqlite:///{tmp_path / 'index.sqlite'}")
     yield TraceStage(database)
     database.close()
-
-
-class _Page(HTMLParser):
-    """Tags that open and close in order; what they are, and their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in {"meta", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def hostile(stage: TraceStage) -> Trace:
@@ -78,7 +55,7 @@ def printed(trace: Trace) -> str:
 def test_nothing_of_a_page_is_what_somebody_sent(stage: TraceStage) -> None:
     """No tag, no attribute, no text that turns what stands around it."""
     page = trace_page(hostile(stage))
-    parsed = _Page(page)
+    parsed = Page(page)
     assert not parsed.open
     assert {tag for tag, _ in parsed.tags}.isdisjoint({"script", "img", "link", "iframe", "a"})
     assert not [name for _, found in parsed.tags for name in found if name.startswith("on")]
@@ -92,7 +69,7 @@ def test_a_page_needs_nothing_from_elsewhere(stage: TraceStage) -> None:
     stage.append(envelope(1, correlation_id="c"))
     page = trace_page(stage.trace("c"))
     assert not re.findall(r"(?:src|href)=|url\(|@import|https?://", page)
-    policy = next(found for tag, found in _Page(page).tags if tag == "meta" and "content" in found)
+    policy = next(found for tag, found in Page(page).tags if tag == "meta" and "content" in found)
     assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -113,7 +90,7 @@ def test_a_page_says_who_told_whom_and_how_it_ended(stage: TraceStage) -> None:
     stage.bury(place)
     stage.append(envelope(3, correlation_id="c", causation_id="msg-gone"), after_ms=5)
     trace = stage.trace("c")
-    for text in (_Page(trace_page(trace)).text, printed(trace)):
+    for text in (Page(trace_page(trace)).text, printed(trace)):
         assert text.index("planner") < text.index("no such thing") < text.index("msg-gone")
         assert "not on the log" in text
         assert "ValueError" in text
@@ -139,7 +116,7 @@ def test_two_hundred_messages_and_a_chain_of_them_make_a_page(stage: TraceStage)
         stage.append(one, after_ms=7)
     trace = stage.trace("c")
     page = trace_page(trace)
-    parsed = _Page(page)
+    parsed = Page(page)
     assert sum(tag == "details" for tag, _ in parsed.tags) == 200
     assert "level 199" in parsed.text
     assert len(page) < 600_000
