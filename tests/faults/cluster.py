@@ -24,11 +24,15 @@ from streams.brokers.embedded.process import wait_gone
 from streams.brokers.embedded.state import ProcessId
 from streams.errors import BrokerError
 from streams.kafka.configs import ADMIN, SILENT
+from streams.topics import Namespace
 
 NODES: Final = 3
 HEAL_S_MAX: Final = 120.0
 """How long all replicas may take to be in sync again, all nodes being up."""
 END_S_MAX: Final = 60.0
+DATA_SUFFIXES: Final = (".log", ".txnindex", ".snapshot")
+"""Files of a partition that are worth keeping; the other indexes are mostly air."""
+TRANSACTIONS: Final = "__transaction_state-"
 STARTS_MAX: Final = 3
 """Tries to bring a node back before its fault counts as broken off."""
 ASK_S: Final = 20.0
@@ -80,6 +84,19 @@ class Cluster:
         for log in self._kafka.folder.glob("node-*/logs/*.log"):
             if log.stat().st_size:
                 shutil.copy(log, folder / f"{log.parent.parent.name}-{log.name}")
+
+    def copy_data(self, folder: Path, namespace: Namespace) -> None:
+        """Put what each node holds of a namespace, and of transactions, into a folder.
+
+        Only there do markers, epochs and aborted batches show; no reader ever sees them.
+        """
+        for node in self._kafka.folder.glob("node-*"):
+            for begin in (namespace.topic(""), TRANSACTIONS):
+                for file in node.glob(f"data/{begin}*/*"):
+                    if file.suffix in DATA_SUFFIXES:
+                        kept = folder / node.name / file.parent.name
+                        kept.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(file, kept)
 
     # --- what breaks it ----------------------------------------------------------------------
 

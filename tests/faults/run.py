@@ -113,7 +113,7 @@ async def run_fault(
     """Run one fault on a healthy cluster, and leave it healthy.
 
     The workers' logs stay in a folder of their own if the row is not clean, and in `keep` always;
-    if it is not clean, the brokers' beside them.
+    if it is not clean, the brokers' beside them, and what they hold of its topics.
     """
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"{fault.name}-", dir=keep))
@@ -137,6 +137,7 @@ async def run_fault(
         raise
     if not row.clean:
         cluster.copy_logs(folder)
+        cluster.copy_data(folder, namespace)
     if row.clean and keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
