@@ -12,7 +12,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from streams.errors import RegistryError
+from streams.errors import RegistryError, RegistryRefused
 from streams.ports import SchemaSource
 from streams.registries.client import RegistryClient
 from streams.registries.subjects import subjects_of
@@ -39,7 +39,10 @@ def numbered(
 
     def ask(event: EventType) -> int | None:
         for subject in subjects_of(event, namespace):
-            found = client.find(subject, event.writer.text)
+            try:
+                found = client.find(subject, event.writer.text)
+            except RegistryRefused:
+                continue  # what it takes for no schema, it does not have
             if found is not None:
                 return found.id
         return None

@@ -5,7 +5,7 @@ once), so whatever a later attempt may mend is tried again, within the bounds of
 
 | answer | what it becomes |
 | --- | --- |
-| none, 408, 429, 5xx | tried again (`Retry-After` is heeded); in the end `RegistryError` |
+| none, 408, 429, 500, 502 to 504 | tried again (`Retry-After` is heeded); then `RegistryError` |
 | 401, 403 | `RegistryError`: who we are is not enough |
 | 404 with an error code of the API | None: there is no such thing |
 | 409, 422 | `RegistryRefused`, in the registry's words |
@@ -81,13 +81,17 @@ class Transport:
         import httpx2  # noqa: PLC0415 (0.1 s, which only who has a registry should wait for)
 
         self.url = checked_url(url)
+        try:
+            httpx2.URL(self.url)
+        except httpx2.InvalidURL as error:
+            raise ConfigurationError(f"{url!r} is no URL of a registry: {error}") from error
         self._patience = patience
         self._sleep_s = sleep_s
         self._monotonic_s = monotonic_s
         self._rng = rng or random.Random()
         headers = {"Accept": f"{_MEDIA_TYPE}, application/json", "Content-Type": _MEDIA_TYPE}
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {_checked_token(token)}"
         self._http = httpx2.Client(
             headers=headers,
             auth=None if user is None or token is not None else httpx2.BasicAuth(user, password),
@@ -142,6 +146,8 @@ class Transport:
                 status, headers, raw = self._once(method, address, body, params)
             except httpx2.TransportError as error:
                 problem, cause = type(error).__name__, error
+            except httpx2.DecodingError as error:
+                raise self.no_registry(str(error)) from error
             else:
                 if status not in _AGAIN:
                     return self._understood(what, status, headers, raw)
@@ -184,7 +190,7 @@ class Transport:
             )
         try:
             said = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = None
         if status == 404 and isinstance(said, dict) and _error_code(said) in _NOT_FOUND_CODES:
             return None
@@ -222,7 +228,22 @@ def checked_url(url: str) -> str:
         raise ConfigurationError(
             f"{url!r} is no URL of a registry: it looks like https://registry.example:8081"
         )
+    if parts.query or parts.fragment or any(one.isspace() for one in url.strip()):
+        raise ConfigurationError(
+            f"{url!r} is no URL of a registry: it ends with the API's path, and has no space"
+        )
     return url.strip().rstrip("/")
+
+
+def _checked_token(token: str) -> str:
+    """The token without the line break that files end with. No error repeats it."""
+    token = token.strip()
+    if not (token.isascii() and token.isprintable() and token):
+        raise ConfigurationError(
+            "AGENTLOG_REGISTRY_TOKEN is no bearer token: it is empty, or has characters that no "
+            "header can have"
+        )
+    return token
 
 
 def _is_loopback(url: str) -> bool:
@@ -241,7 +262,7 @@ def _error_code(said: Mapping[str, Any]) -> int:
 def _retry_after_s(headers: httpx2.Headers) -> float:
     """What the registry asks us to wait, if it says so in seconds."""
     said = headers.get("retry-after", "")
-    return float(said) if said.isdigit() else 0.0
+    return float(said) if said.isascii() and said.isdigit() else 0.0
 
 
 def _whither(headers: httpx2.Headers) -> str:

@@ -203,6 +203,9 @@ def test_nobody_there_is_one_sentence() -> None:
         ("", "is no URL"),
         ("http://", "is no URL"),
         ("http://registry:port", "is none"),
+        ("http://☃.example", "Invalid IDNA"),
+        ("http://registry/apis v7", "no space"),
+        ("http://registry/v7?tenant=1", "ends with the API's path"),
         ("http://ada:lovelace@registry", "AGENTLOG_REGISTRY_PASSWORD"),
     ],
 )
@@ -294,6 +297,8 @@ def test_a_registry_that_asks_for_more_patience_than_there_is_is_given_up() -> N
         (302, {"Location": "/login"}, b"", "HTTP 302 to /login"),
         (200, {}, b'{"subjects": []}', "Expected `array`"),
         (418, {}, b"", "HTTP 418"),
+        (200, {"Content-Encoding": "gzip"}, b"not gzip", "Error -3"),
+        (200, {}, b"[" * 100_000, "HTTP 200"),
     ],
 )
 def test_something_else_that_answers_is_told_from_a_registry(
@@ -306,6 +311,24 @@ def test_something_else_that_answers_is_told_from_a_registry(
     ):
         RegistryClient(Transport(there.url)).subjects()
     assert len(there.asked) == 1
+
+
+def test_a_wait_that_is_no_number_is_none() -> None:
+    """`²` is a digit to Python."""
+    waits: list[float] = []
+    with _Scripted((503, {"Retry-After": "²"}, b""), (200, {}, b"[]")) as there:
+        assert RegistryClient(Transport(there.url, sleep_s=waits.append)).subjects() == []
+    assert waits[0] < 0.11
+
+
+def test_a_token_from_a_file_ends_with_its_line() -> None:
+    """The line's end is no part of it; what no header can have is told, and not repeated."""
+    with _Scripted((200, {}, b"[]")) as there:
+        assert RegistryClient(Transport(there.url, token="abc\n")).subjects() == []  # noqa: S106
+        for token in ("", "a\nb", "tök"):
+            with pytest.raises(ConfigurationError, match="AGENTLOG_REGISTRY_TOKEN") as refused:
+                Transport(there.url, token=token)
+            assert not token or token not in str(refused.value)
 
 
 def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

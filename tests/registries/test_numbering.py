@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from collections.abc import Sequence
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -13,10 +14,11 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from streams.cuts import Cut
 from streams.envelope import Envelope
+from streams.errors import RegistryRefused
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.reader import KafkaLogReader
 from streams.kafka.schema_topic import SchemaTopic
-from streams.registries import RegistryClient
+from streams.registries import Reference, RegisteredSchema, RegistryClient
 from streams.registries.numbering import numbered
 from streams.registries.plan import plan
 from streams.registries.syncing import carry_out, read_sides
@@ -96,6 +98,29 @@ def test_types_that_the_registry_has_not_keep_the_ids_of_the_lock(
     assert "and 27 more" in caplog.text
     assert "agentlog schemas sync" in caplog.text
     assert len(caplog.records) == 1
+
+
+class _Choosy(RegistryClient):
+    """Takes one type's schema for none, and has all others."""
+
+    def find(
+        self, subject: str, text: str, references: Sequence[Reference] = ()
+    ) -> RegisteredSchema | None:
+        if f"-{JSON}" in subject:
+            raise RegistryRefused(subject, "failed to discover artifact type")
+        return RegisteredSchema(subject, 1, 7, text)
+
+
+def test_a_type_that_the_registry_takes_for_no_schema_keeps_its_id(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The others have theirs; nothing is raised, and the warning names the type."""
+    caplog.set_level(logging.WARNING, "agentlog.registries")
+    ours = Catalogue.load()
+    found = numbered(ours, _Choosy(Transport("http://127.0.0.1:1")), Namespace("t"), _Announced())
+    kept = [name for name, event in found.types.items() if event.schema_id != 7]
+    assert kept == [JSON]
+    assert JSON in caplog.text
 
 
 def test_an_id_that_stood_for_something_else_on_this_log_is_not_used_again(
