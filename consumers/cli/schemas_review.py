@@ -21,23 +21,15 @@ from consumers.cli.output import emit, stderr, stdout
 from consumers.cli.progress import following
 from consumers.cli.replaying import load_projection
 from consumers.cli.schemas_diff import Folder, choose_folder
+from consumers.pages import on_one_line
+from consumers.reviewing.cells import BAD, GOOD, LATE, Cell, Section
 from consumers.reviewing.document import document
 from consumers.reviewing.gathering import REVIEWED
 from consumers.reviewing.markdown import markdown
 from consumers.reviewing.page import review_page
 from consumers.reviewing.review import Review
 from consumers.reviewing.reviewing import Log, Looks, review
-from consumers.reviewing.sections import (
-    BAD,
-    GOOD,
-    LATE,
-    Cell,
-    Section,
-    fold_section,
-    looked_at,
-    type_sections,
-    verdict_of,
-)
+from consumers.reviewing.sections import last_sections, looked_at, type_sections, verdict_of
 from consumers.reviewing.sides import Sides, open_sides
 from consumers.usage import reader_of
 from streams.brokers.embedded import Instance
@@ -202,8 +194,8 @@ def _show_text(made: Review) -> None:
         stdout.print(Text(one.change.name, "bold").append(f"  {one.state}", "dim"))
         for section in type_sections(one, looked=made.gathered is not None):
             _show_section(section)
-    if made.folds:
-        _show_section(fold_section(made.folds))
+    for section in last_sections(made):
+        _show_section(section)
     verdict = verdict_of(made)
     stdout.print(_text(verdict))
 
@@ -223,4 +215,4 @@ def _show_section(section: Section) -> None:
 
 
 def _text(cell: Cell) -> Text:
-    return Text(cell.text, _COLOURS.get(cell.tone, ""), overflow="fold")
+    return Text(on_one_line(cell.text), _COLOURS.get(cell.tone, ""), overflow="fold")

@@ -37,7 +37,12 @@ def page(title: str, style: Path, body: Iterable[str]) -> str:
 def text(said: str, chars_max: int) -> str:
     """Anybody's text on one line, as HTML."""
     cut = said if len(said) <= chars_max else f"{said[: chars_max - 1]}…"
-    return escape("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in cut))
+    return escape(on_one_line(cut))
+
+
+def on_one_line(said: str) -> str:
+    """A text without what would break its line, turn the text around it or speak to a terminal."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in said)
 
 
 def facts(found: Iterable[tuple[str, str, str]]) -> str:

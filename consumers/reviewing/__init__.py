@@ -12,5 +12,6 @@
 - blocking   what stands against merging, and what is waived
 - folding, groups       projections under both readers; who has read the topics
 - review, reviewing     one type with all that there is to say of it; a whole review
-- sections   a review in words; `markdown` and `page` show them, `document` is for machines
+- sections, beside, cells       a review in words; verdict and evidence side by side; of what both
+             are made. `markdown` and `page` show them, `document` is for machines
 """

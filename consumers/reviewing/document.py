@@ -45,6 +45,7 @@ def _type_document(one: TypeReview) -> dict[str, Any]:
         "state": one.state,
         "fine": not one.against,
         "mode": one.subject.mode if one.subject else None,
+        "mode_before": one.mode_before,
         "owner": one.subject.owner if one.subject else None,
         "changes": [
             {"path": it.path, "kind": it.kind, "before": it.before, "after": it.after}
@@ -53,7 +54,9 @@ def _type_document(one: TypeReview) -> dict[str, Any]:
         "modes": dict(one.modes),
         "deployment": one.deployment,
         "upcasters": one.needs,
-        "versions": [_version_document(it) for it in one.versions],
+        "versions": [
+            _version_document(it, is_read=one.change.after is not None) for it in one.versions
+        ],
         "lint": [{"rule": it.rule, "path": it.path, "message": it.message} for it in one.lint],
         "readers": [
             {
@@ -71,15 +74,16 @@ def _type_document(one: TypeReview) -> dict[str, Any]:
     }
 
 
-def _version_document(version: Version) -> dict[str, Any]:
+def _version_document(version: Version, *, is_read: bool) -> dict[str, Any]:
     observed = version.observed
     return {
         "version": version.label,
         "schema_id": version.schema_id,
-        "compatible": version.report.compatible,
+        "compatible": version.report.compatible if is_read else None,
         "findings": version.report.findings,
         "stored": version.stored,
-        "decoded": observed.decoded if observed else 0,
+        "passed": version.passed,
+        "decoded": version.passed + (observed.decoded if observed else 0),
         "failed": observed.failed if observed else 0,
         "failed_today": observed.failed_today if observed else 0,
         "happened": [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -29,12 +30,15 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
     """Why it need not be folded."""
     failed: str = ""
     """What stopped it, on the side that it names."""
+    breaks: bool = False
+    """Whether it is the candidate's side that stopped it: it stands against merging."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         said: dict[str, Any] = {"projection": self.name}
         if self.found is None:
-            return {**said, "passed_over": self.passed_over or None, "failed": self.failed or None}
+            why = {"passed_over": self.passed_over or None, "failed": self.failed or None}
+            return {**said, **why, "breaks": self.breaks}
         first = self.found.first
         return {
             **said,
@@ -51,6 +55,21 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
             "different": self.found.different,
             "differences": [_difference(one) for one in self.found.differences],
         }
+
+
+class _Side(Side[Projection[Any]], frozen=True):
+    """One that remembers whether an error was its own."""
+
+    errors: list[AgentlogError]
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        try:
+            with super().named():
+                yield
+        except AgentlogError as error:
+            self.errors.append(error)
+            raise
 
 
 def untouched(projection: Projection[Any], readers: Iterable[Reader], types: Iterable[str]) -> str:
@@ -77,7 +96,7 @@ def fold_under_both(
 ) -> Folded:
     """The projection over the history up to the cut, as today's readers and the candidate's."""
     today, candidate = (
-        Side(label, projection, Codec(catalogue, sources))
+        _Side(label, projection, Codec(catalogue, sources), [])
         for label, catalogue in (("today", sides.today), ("candidate", sides.candidate))
     )
     try:
@@ -90,7 +109,7 @@ def fold_under_both(
             on_progress=on_progress,
         )
     except AgentlogError as error:
-        return Folded(name=projection.name, failed=str(error))
+        return Folded(name=projection.name, failed=str(error), breaks=bool(candidate.errors))
     return Folded(name=projection.name, found=found)
 
 

@@ -154,13 +154,10 @@ class _Observing:
                 walk(values[n], start, hit)
             except Unreadable as error:
                 site = self._reading.sites[error.site]
-                self._fail(site.path, str(error), records[n])
-                observed.failed_today += self._reading.fails_today(values[n], start)
-                hits.clear()
+                is_new = not self._reading.fails_today(values[n], start)
+                self._fail(site.path, str(error), records[n], is_new=is_new)
             except BAD_BYTES as error:
-                self._fail("$", f"nobody can read it: {why(error)}", records[n])
-                observed.failed_today += 1
-                hits.clear()
+                self._fail("$", f"nobody can read it: {why(error)}", records[n], is_new=False)
             else:
                 if hits:
                     self._note(records, n)
@@ -197,10 +194,13 @@ class _Observing:
                 seen[k] = Seen(1, _first(records[n], shown))
         hits.clear()
 
-    def _fail(self, path: str, reason: str, record: Record) -> None:
+    def _fail(self, path: str, reason: str, record: Record, *, is_new: bool) -> None:
+        self._hits.clear()
         self._observed.failed += 1
+        self._observed.failed_today += not is_new
+        happening = Happening.FAILED if is_new else Happening.UNREADABLE
         seen = Seen(1, _first(record, Shown("", ""), reason))
-        merge_seen(self._observed.sites, {(Happening.FAILED, path): seen})
+        merge_seen(self._observed.sites, {(happening, path): seen})
 
 
 class Readings:

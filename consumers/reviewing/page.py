@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from consumers.pages import facts, page, table, text
+from consumers.reviewing.cells import BAD, GOOD, Cell, Section
 from consumers.reviewing.review import Review, TypeReview
-from consumers.reviewing.sections import (
-    BAD,
-    GOOD,
-    Cell,
-    Section,
-    fold_section,
-    looked_at,
-    type_sections,
-    verdict_of,
-)
+from consumers.reviewing.sections import last_sections, looked_at, type_sections, verdict_of
 from consumers.reviewing.sites import Happening
 
 _STYLE: Final = Path(__file__).with_name("page.css")
@@ -37,7 +29,7 @@ def review_page(review: Review) -> str:
             f"<code>{_text(review.head)}</code> · {_text(looked_at(review))}</p></header>",
             _figures(review),
             *(line for one in review.types for line in _type(one, review)),
-            *(_section(fold_section(review.folds)) if review.folds else ()),
+            *(line for section in last_sections(review) for line in _section(section)),
             f"<footer>agentlog schemas review · {_text(review.folder)}</footer></main>",
         ),
     )
@@ -55,8 +47,7 @@ def _figures(review: Review) -> str:
             ("bad" if failed else "", f"{failed:,}", "cannot be read"),
             ("bad" if changed else "", f"{changed:,}", "read as another value"),
         ]
-    against = sum(len(one.against) for one in review.types)
-    found.append(("bad" if against else "", f"{against:,}", "against merging"))
+    found.append(("bad" if review.against else "", f"{review.against:,}", "against merging"))
     return facts(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 
 import msgspec
@@ -11,7 +12,7 @@ from consumers.reviewing.blocking import RULES, Block, blocks_of
 from consumers.reviewing.evidence import Observed
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
-from consumers.reviewing.sides import ENVELOPE, Change, Sides, version_of
+from consumers.reviewing.sides import ENVELOPE, Change, Sides
 from consumers.reviewing.verdict import (
     START_UP,
     Deployment,
@@ -45,10 +46,12 @@ class TypeReview(msgspec.Struct, frozen=True, kw_only=True):
 
     change: Change
     subject: Subject | None
-    """None: the folder has no subjects.toml, or the type is gone."""
+    """None for the envelope, and for a type that is gone."""
     differences: tuple[Difference, ...]
     mode: ModeReport | None
     """What the type's own mode asks; None for a type that is gone."""
+    mode_before: Mode | None
+    """The mode that the type had at the base, if it had one."""
     modes: Mapping[Mode, bool]
     """Whether each mode would be kept."""
     versions: tuple[Version, ...]
@@ -99,7 +102,12 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fine(self) -> bool:
         """Whether nothing stands against merging."""
-        return not any(one.against for one in self.types)
+        return not self.against
+
+    @property
+    def against(self) -> int:
+        """How much does."""
+        return sum(len(one.against) for one in self.types) + sum(one.breaks for one in self.folds)
 
 
 def review_type(
@@ -115,15 +123,15 @@ def review_type(
     """One change. `codec_schemas` are the writers' schemas of what was seen, by id; `groups` are
     the topics of each group. Raises `InvalidSchema`, `ConfigurationError`.
     """
-    head = SchemaFolder(sides.head)
     versions = _versions(sides, change, gathered, codec_schemas)
-    is_type = change.after is not None and change.name != ENVELOPE
-    subject = head.subjects.of(change.name) if head.has_subjects and is_type else None
-    problems = _lint(change, subject, today) if is_type and head.has_subjects else ()
+    is_gone = change.after is None
+    is_type = not is_gone and change.name != ENVELOPE
+    subject = SchemaFolder(sides.head).subjects.of(change.name) if is_type else None
+    problems = _lint(change, subject, today) if is_type else ()
     mode, modes, deployed = _modes(sides, change, subject)
     blocks = blocks_of(
         mode or ModeReport(Mode.NONE, ()),
-        versions,
+        () if is_gone else versions,
         problems,
         subject.waivers if subject else (),
         today,
@@ -136,11 +144,13 @@ def review_type(
         subject=subject,
         differences=_differences(change),
         mode=mode,
+        mode_before=_mode_before(sides, change),
         modes=modes,
         versions=versions,
         deployment=deployed,
         needs=tuple(
-            upcaster_need(one, looked=gathered is not None, whole=is_whole) for one in versions
+            upcaster_need(one, looked=gathered is not None, whole=is_whole)
+            for one in (() if is_gone else versions)
         ),
         lint=problems,
         readers=tuple(one for one in readers if any(one.of(name) for name in names)),
@@ -163,7 +173,10 @@ def _versions(
 ) -> tuple[Version, ...]:
     """Released versions, then what else was seen of the type; evidence only where it was read."""
     observed: Mapping[int, Observed] = gathered.evidence.observed if gathered else {}
-    found = {rung.writer.id: rung.writer for rung in sides.versions(change)}
+    passed: Mapping[int, int] = gathered.evidence.passed if gathered else {}
+    rungs = sides.versions(change)
+    numbers = {rung.writer.id: rung.version for rung in rungs}
+    found = {rung.writer.id: rung.writer for rung in rungs}
     names = {change.name, change.was}
     for schema_id in sorted(observed):
         writer = schemas.get(schema_id)
@@ -172,16 +185,16 @@ def _versions(
     reader = parse_schema(change.after, released=True) if change.after else None
     versions = []
     for schema_id, writer in found.items():
-        number = version_of(sides.known, writer) or version_of(sides.candidate, writer)
         way = sides.candidate.way_up(writer)
         payload = parse_schema(writer.schema["fields"][-1]["type"], released=True)
         versions.append(
             Version(
-                label=f"v{number}" if number else f"id {schema_id}",
+                label=f"v{numbers[schema_id]}" if schema_id in numbers else f"id {schema_id}",
                 schema_id=schema_id,
                 report=compare(payload, reader) if reader else Report(),
                 has_step=any(rung.step is not None for rung in way),
                 observed=observed.get(schema_id),
+                passed=passed.get(schema_id, 0),
             )
         )
     return tuple(versions)
@@ -208,6 +221,15 @@ def _modes(
         today = parse_schema(change.before, released=True)
         deployed = deployment(compare(today, candidate), compare(candidate, today))
     return own, {mode: report.compatible for mode, report in reports.items()}, deployed
+
+
+def _mode_before(sides: Sides, change: Change) -> Mode | None:
+    base = SchemaFolder(sides.base)
+    if change.before is None or change.name == ENVELOPE or not base.has_subjects:
+        return None
+    with suppress(ConfigurationError):  # a base that was wrong is mended by its successor
+        return base.subjects.of(change.was).mode
+    return None
 
 
 def _lint(change: Change, subject: Subject | None, today: date) -> tuple[Problem, ...]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from consumers.revisions import folder_at
+from streams.errors import AgentlogError
 from streams.schemas import Catalogue, WriterSchema
-from streams.schemas.catalogue import NOT_LOCKED
 from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder, read_avsc
 from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
-from streams.schemas.upcasting import Rung
+from streams.schemas.upcasting import Rung, load_upcasters, require_known
 from streams.schemas.writer_schema import fingerprint
 
 ENVELOPE: Final = "the envelope"
@@ -79,6 +79,13 @@ class Sides:
         released = _released(self.head)[1]
         return tuple(rung for name in names for rung in released.get(name, ()))
 
+    @property
+    def ladders(self) -> list[Sequence[Rung]]:
+        """Of each of the candidate's types that was released, the way from its first version."""
+        changes = (Change(name, name, None, None) for name in SchemaFolder(self.head).types)
+        released = [rungs for one in changes if (rungs := self.versions(one))]
+        return [self.candidate.way_up(rungs[0].writer) for rungs in released]
+
     def is_affected(self, writer: WriterSchema) -> bool:
         """Whether the two sides may make different things of what this schema wrote."""
         return _reading(self.today, writer) != _reading(self.candidate, writer)
@@ -107,14 +114,32 @@ class Sides:
 def open_sides(folder: Path, base: str, head: str | None) -> Iterator[Sides]:
     """The folder at a revision of git and at another one; without `head` as it is now.
 
-    Raises `ConfigurationError` for a revision that there is not, for what is no schema, and where
-    the candidate's lock does not keep what the base's gave.
+    Raises `ConfigurationError` for a revision that there is not, for what is no schema, where the
+    candidate's lock does not keep what the base's gave, and for an upcaster that begins nowhere.
+    Errors inside say which revision a file is of, not where its copy is.
     """
     with ExitStack() as held:
         before = held.enter_context(folder_at(folder, base))
-        after = held.enter_context(folder_at(folder, head)) if head is not None else folder
+        held.enter_context(_named(before, f"{base}:{folder}"))
+        after = folder
+        if head is not None:
+            after = held.enter_context(folder_at(folder, head))
+            held.enter_context(_named(after, f"{head}:{folder}"))
+        for one in (before, after):
+            SchemaFolder(one).require_avro()
         require_kept(folder / LOCK_FILE, read_lock(after), read_lock(before))
-        yield Sides(before, after)
+        sides = Sides(before, after)
+        require_known(load_upcasters(after), sides.ladders)
+        yield sides
+
+
+@contextmanager
+def _named(copy: Path, name: str) -> Iterator[None]:
+    try:
+        yield
+    except AgentlogError as error:
+        error.args = (str(error).replace(str(copy), name),)
+        raise
 
 
 @lru_cache(maxsize=4)
@@ -165,11 +190,3 @@ def without_docs(schema: Any) -> Any:
     if "fields" in found:
         found["fields"] = [without_docs(field) for field in found["fields"]]
     return found
-
-
-def version_of(catalogue: Catalogue, writer: WriterSchema) -> int:
-    """The number of a released version; `NOT_LOCKED` for one that no lock here knows."""
-    return next(
-        (rung.version for rung in catalogue.way_up(writer) if rung.writer.id == writer.id),
-        NOT_LOCKED,
-    )

@@ -24,7 +24,9 @@ class Happening(StrEnum):
     """What can happen to a record under the candidate reader."""
 
     FAILED = "failed"
-    """It cannot be read."""
+    """It can be read today, and cannot then."""
+    UNREADABLE = "unreadable"
+    """It cannot be read, and cannot be today."""
     VALUE_CHANGED = "value_changed"
     """A field is read as another value than today."""
     ENUM_SUBSTITUTED = "enum_substituted"

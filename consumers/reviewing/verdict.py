@@ -50,19 +50,21 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     has_step: bool
     """Whether an upcaster of the candidate's raises it."""
     observed: Observed | None
-    """None: nothing was looked for, or nothing of it is stored."""
+    """None: nothing was looked for, or nothing of it is read otherwise than today."""
+    passed: int = 0
+    """Stored records that are read as before, and so were counted alone."""
 
     @property
     def stored(self) -> int:
         """Records of it."""
-        return self.observed.records if self.observed else 0
+        return self.passed + (self.observed.records if self.observed else 0)
 
     def count(self, happening: Happening) -> int:
         """Records to which this happened, at the place where it happened to most."""
         if self.observed is None:
             return 0
         if happening is Happening.FAILED:
-            return self.observed.failed
+            return self.observed.failed - self.observed.failed_today
         return max((seen.count for what, _, seen in self.seen() if what is happening), default=0)
 
     def seen(self) -> Iterable[tuple[Happening, str, Seen]]:
@@ -138,6 +140,8 @@ def upcaster_need(version: Version, *, looked: bool, whole: bool) -> UpcasterNee
             f"{changed:,} of {version.stored:,} stored records are read as another value; an "
             "upcaster could keep it",
         )
+    if version.passed:
+        return UpcasterNeed(label, Need.NONE, "its stored records are read as before")
     if version.report.compatible and (looked or not wrong):
         return UpcasterNeed(label, Need.NONE, "nothing that is stored needs one")
     if not looked:

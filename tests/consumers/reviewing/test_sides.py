@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from consumers.reviewing.review import TypeReview, review_type
-from consumers.reviewing.sides import ENVELOPE, Sides
+from consumers.reviewing.sides import ENVELOPE, Sides, open_sides
 from consumers.reviewing.verdict import Order
+from streams.errors import ConfigurationError
 from streams.schemas.folders import builtin_folder
 from tests.consumers.reviewing.stored import PLACED, placed, sides_of
-from tests.schemas.folder import field, record, write_folder
+from tests.schemas.folder import field, record, write_folder, write_type
 
 TODAY: Final = date(2026, 11, 22)
 
@@ -83,3 +87,70 @@ def test_the_envelope_is_held_to_what_its_readers_need(tmp_path: Path) -> None:
     assert not shown[ENVELOPE].against
     strict = reviewed(with_envelope(tmp_path / "b", field("tenant")))
     assert [one.rule for one in strict[ENVELOPE].against] == ["missing_default"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A schemas folder in a repository; its first commit is `one`."""
+    found = write_folder(tmp_path / "schemas", placed(field("a", "int")))
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path, "one")
+    return found
+
+
+def git(top: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(top), *arguments], check=True)
+
+
+def commit(top: Path, tag: str) -> None:
+    git(top, "add", ".")
+    git(top, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", tag)
+    git(top, "tag", tag)
+
+
+def refused(folder: Path, base: str, head: str | None = None) -> str:
+    with pytest.raises(ConfigurationError) as error, open_sides(folder, base, head) as sides:
+        sides.changes()
+    return str(error.value)
+
+
+def test_what_is_no_schema_is_told_with_file_line_and_path(folder: Path) -> None:
+    """Of a revision by the revision's name, not by where its copy is."""
+    path = folder / "order" / "Placed.avsc"
+    good = path.read_text()
+    path.write_text(good.replace('"int"', '"number"'))
+    assert f"{path}:14:" in refused(folder, "one")
+    assert "$.fields[1].type" in refused(folder, "one")
+    commit(folder.parent, "two")
+    path.write_text(good)
+    for said in (refused(folder, "one", "two"), refused(folder, "two")):
+        assert said.startswith(f"two:{path}:14:")
+
+
+def test_a_base_that_is_no_revision_or_has_no_such_folder_is_refused(folder: Path) -> None:
+    assert "has no revision 'nowhere'" in refused(folder, "nowhere")
+    moved = folder.rename(folder.with_name("moved"))
+    assert "was not there at one" in refused(moved, "one")
+
+
+def test_a_file_that_moves_to_another_family_is_the_same_type(folder: Path) -> None:
+    """Only what a schema says counts."""
+    (folder / "sales").mkdir()
+    (folder / "order" / "Placed.avsc").rename(folder / "sales" / "Placed.avsc")
+    with open_sides(folder, "one", None) as sides:
+        assert sides.changes() == ()
+
+
+def test_an_upcaster_that_begins_nowhere_is_refused(folder: Path) -> None:
+    """Workers would not start with it; one from the last version that is locked is right."""
+    text = (
+        "from streams.schemas import Upcasters\nupcasters = Upcasters()\n"
+        f"@upcasters.step({PLACED!r}, from_version=7)\ndef same(fields):\n    return fields\n"
+    )
+    (folder / "upcasters.py").write_text(text)
+    assert f"a step from {PLACED} v7" in refused(folder, "one")
+    (folder / "upcasters.py").write_text(text.replace("=7", "=1"))
+    assert f"a step from {PLACED} v1" in refused(folder, "one")
+    write_type(folder, placed(field("a", "long")))
+    with open_sides(folder, "one", None) as sides:
+        assert len(sides.changes()) == 1

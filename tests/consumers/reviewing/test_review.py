@@ -1,0 +1,198 @@
+"""A whole review: what is told of a type, what stands against it, and how it is shown."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from consumers.reviewing.document import document
+from consumers.reviewing.folding import fold_under_both
+from consumers.reviewing.gathering import gather
+from consumers.reviewing.markdown import markdown
+from consumers.reviewing.page import review_page
+from consumers.reviewing.review import Review, review_type
+from consumers.reviewing.sides import Sides
+from consumers.reviewing.verdict import Need
+from streams.envelope import Envelope
+from streams.errors import ConfigurationError
+from streams.memory import MemoryLog, MemoryLogReader
+from streams.record import Partition, Record
+from streams.schemas import Codec
+from streams.schemas.lock import USERS_FIRST_ID
+from tests.consumers.reviewing.stored import NAMESPACE, PLACED, append, new_log, placed, sides_of
+from tests.html_pages import Page
+from tests.schemas.folder import SUBJECTS, field, record, write_folder
+
+TODAY: Final = date(2026, 11, 22)
+WRAPPED: Final = field("gift_wrap", "boolean", default=False)
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    return new_log()
+
+
+def reviewed(log: MemoryLog, sides: Sides) -> Review:
+    codec = Codec(sides.known)
+    gathered = gather(sides, reader=MemoryLogReader(log), namespace=NAMESPACE, codec=codec)
+    schemas = {one: codec.writer_schema(one) for one in gathered.evidence.observed}
+    types = [
+        review_type(
+            sides,
+            change,
+            gathered=gathered,
+            codec_schemas=schemas,
+            readers=(),
+            groups={},
+            today=TODAY,
+        )
+        for change in sides.changes()
+    ]
+    return Review(folder="s", base="base", head="head", types=tuple(types), gathered=gathered)
+
+
+def test_records_that_are_read_as_before_are_no_missing_ones(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    """A doc that changed: they were counted, not read, and nothing says that there is none."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{} for _ in range(30)])
+    made = reviewed(log, sides_of(base, placed(doc="Another text.")))
+    [version] = made.types[0].versions
+    assert (version.label, version.passed, version.stored) == ("v1", 30, 30)
+    assert "30 records, read as before" in markdown(made)
+    assert document(made)["types"][0]["versions"][0]["decoded"] == 30
+
+
+def test_of_a_type_that_is_gone_its_records_are_told(log: MemoryLog, tmp_path: Path) -> None:
+    """By its versions; there is no verdict, for there is nothing to read them as."""
+    base = write_folder(tmp_path / "s", placed(), record("Sent"))
+    append(log, base, [{} for _ in range(30)])
+    sides = sides_of(base)
+    (sides.head / "order" / "Placed.avsc").unlink()
+    made = reviewed(log, sides)
+    [one] = made.types
+    assert ([it.label for it in one.versions], one.records, one.needs) == (["v1"], 30, ())
+    assert made.fine
+    said = markdown(made)
+    assert "no type to read it as | ✓ 30 records, read as before" in said
+    assert "compatible" not in said
+    assert document(made)["types"][0]["versions"][0]["compatible"] is None
+
+
+def test_a_record_that_is_broken_today_stands_against_no_change(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    """It is shown with its position; only what the change breaks stands against merging."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{}])
+    source = Partition(NAMESPACE.topic("events"), 0)
+    at = log.append(source, b"k", b"\x00" + USERS_FIRST_ID.to_bytes(4, "big") + b"\x02")
+    made = reviewed(log, sides_of(base, placed(WRAPPED)))
+    assert not made.types[0].blocks
+    [version] = made.types[0].versions
+    assert (version.stored, version.observed and version.observed.failed) == (2, 1)
+    assert made.types[0].needs[0].need is Need.NONE
+    assert f"1 cannot be read, today neither, first test.events\\[0\\]@{at}" in markdown(made)
+
+
+def test_records_whose_schema_nobody_knows_are_shown(log: MemoryLog, tmp_path: Path) -> None:
+    """How many, why, and where the first is, in every format."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{}])
+    source = Partition(NAMESPACE.topic("events"), 1)
+    at = [log.append(source, b"k", b"\x00\x7f\x00\x00\x00rest") for _ in range(2)]
+    made = reviewed(log, sides_of(base, placed(WRAPPED)))
+    assert f"| △ 2 | test.events\\[1\\]@{at[0]} | " in markdown(made)
+    assert f"test.events[1]@{at[0]}" in Page(review_page(made)).text
+    assert document(made)["history"]["unknown"][0]["count"] == 2
+
+
+def test_what_anybody_wrote_is_shown_as_it_is(log: MemoryLog, tmp_path: Path) -> None:
+    """Neither HTML nor Markdown makes something of it, and no terminal is spoken to."""
+    nasty = "\r\n|\\| <script>x</script> `a` [l](javascript:1) ![](http://t/x.png) _b_ \x1b[31m"
+    base = write_folder(tmp_path / "s", placed(field("by"), field("of")))
+    append(log, base, [{"by": nasty, "of": ""}])
+    swapped = placed(field("by", aliases=["of"], default="none"), doc=nasty)
+    made = reviewed(log, sides_of(base, swapped))
+    said, page = markdown(made), Page(review_page(made))
+    assert "script" not in [tag for tag, _ in page.tags]
+    assert all(one == "\n" or one.isprintable() for one in said)
+    for part in ("<script", "](", "`a", "_b"):
+        assert part not in said.replace(f"\\{part[0]}", "")
+    rows = [line for line in said.splitlines() if line.startswith("| (the type) |")]
+    unescaped = rows[0].replace("\\\\", "").replace("\\|", "")
+    assert unescaped.count("|") == 3
+
+
+def test_without_modes_there_is_no_review(log: MemoryLog, tmp_path: Path) -> None:
+    """A candidate that has thrown `subjects.toml` away is refused, not waved through."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{}])
+    sides = sides_of(base, placed(WRAPPED))
+    (sides.head / "subjects.toml").unlink()
+    with pytest.raises(ConfigurationError, match="no type has a compatibility mode"):
+        reviewed(log, sides)
+
+
+def test_a_mode_that_was_another_is_told(log: MemoryLog, tmp_path: Path) -> None:
+    """Who makes a change pass by asking less says so."""
+    base = write_folder(tmp_path / "s", placed(field("by", default="")))
+    append(log, base, [{"by": ""}])
+    sides = sides_of(base, placed())
+    (sides.head / "subjects.toml").write_text(SUBJECTS.replace("FULL_TRANSITIVE", "NONE"))
+    made = reviewed(log, sides)
+    assert document(made)["types"][0]["mode_before"] == "FULL_TRANSITIVE"
+    assert "**mode at the base**: △ FULL\\_TRANSITIVE" in markdown(made)
+
+
+class _Gifts:
+    """Fails without a field that the candidate has taken away."""
+
+    name, version, topics = "gifts", 1, ("events",)
+
+    def initial(self) -> int:
+        return 0
+
+    def apply(self, state: int, record: Record, envelope: Envelope) -> int:
+        return state + int(envelope.payload["gift_wrap"])
+
+    def merge(self, a: int, b: int) -> int:
+        return a + b
+
+    def view(self, state: int) -> dict[str, int]:
+        return {"gift_wrap": state}
+
+
+def test_a_fold_that_the_candidate_breaks_stands_against_it(log: MemoryLog, tmp_path: Path) -> None:
+    """Compatible by every mode, and no record changes; the projection fails all the same."""
+    base = write_folder(tmp_path / "s", placed(WRAPPED))
+    append(log, base, [{"gift_wrap": True}])
+    sides = sides_of(base, placed())
+    made = reviewed(log, sides)
+    assert made.fine
+    assert made.gathered is not None
+    fold = fold_under_both(
+        _Gifts(),
+        sides,
+        reader=MemoryLogReader(log),
+        namespace=NAMESPACE,
+        sources=(),
+        cut=made.gathered.cut,
+    )
+    assert fold.breaks
+    assert "candidate: projection gifts failed on" in fold.failed
+    whole = Review(
+        folder="s",
+        base="base",
+        head="head",
+        types=made.types,
+        gathered=made.gathered,
+        folds=(fold,),
+    )
+    assert not whole.fine
+    assert "not to be merged: 1 thing against it" in markdown(whole)
+    assert PLACED in markdown(whole)
