@@ -54,9 +54,12 @@ def why(error: Exception) -> str:
     return "the bytes end too early" if early else str(error)
 
 
-def decoder_of(schema: Any) -> Decoder:
-    """The decoder of a (parsed) schema's values, equal to what fastavro reads."""
-    steps = Steps(schema)
+def decoder_of(schema: Any, *, within: Any = None) -> Decoder:
+    """The decoder of a (parsed) schema's values, equal to what fastavro reads.
+
+    `within` is the schema that defines what this one, a part of it, only names.
+    """
+    steps = Steps(schema if within is None else within)
     steps.begin("decode(b, i)")
     steps.value(schema, "v0", 1)
     steps.add(1, "if i != len(b): wrong_end(b, i)")

@@ -27,19 +27,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import fastavro
-from fastavro.read import SchemaResolutionError
 
 from streams.errors import ConfigurationError
 from streams.schemas.compatibility import Severity, compare
 from streams.schemas.decoder import Decoder
 from streams.schemas.misfit import find_misfit
+from streams.schemas.resolution import resolving
 
 if TYPE_CHECKING:
     from streams.schemas.writer_schema import Schema, WriterSchema
 
 UPCASTERS_FILE: Final = "upcasters.py"
 
-_read: Final[Any] = fastavro.schemaless_reader
 _write: Final[Any] = fastavro.schemaless_writer
 
 Step = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -151,24 +150,9 @@ def _encoded(fields: dict[str, Any], rung: Rung, name: str) -> bytes:
 
 
 def _resolving(writer: WriterSchema, wanted: WriterSchema) -> Decoder:
-    """Decodes what one schema wrote into what another says, as Avro resolves the two.
-
-    fastavro skips past the bytes' end and takes an index from the list's end, so the writer's own
-    decoder refuses first what is no value of its schema.
-    """
-    decode_written = writer.payload_decoder
     if writer.id == wanted.id:
-        return decode_written
-    written, reader = writer.payload, wanted.payload
-
-    def decode(b: bytes, i: int) -> Any:
-        decode_written(b, i)
-        try:
-            return _read(BytesIO(b[i:]), written, reader)
-        except SchemaResolutionError as error:
-            raise ValueError(str(error)) from error
-
-    return decode
+        return writer.payload_decoder
+    return resolving(writer.payload, wanted.payload)
 
 
 def require_way_up(rungs: Sequence[Rung], upcasters: Upcasters) -> None:

@@ -90,7 +90,8 @@ RULINGS: Final = (
         "a branch that only names its type",
         Disagreement.FASTAVRO_FAILS,
         "A type that is defined in one place and named in another is the same type. fastavro takes "
-        "the name for the type where a value that is no union meets a union.",
+        "the name for the type where a value that is no union meets a union. Agentlog's readers "
+        "give it the type: `streams.schemas.resolution`.",
         lambda it: any("string indices must be integers" in error for error in it.fastavro),
         record("R", field("g", enum("E", "X"))),
         record("R", field("f", enum("E", "X"), default="X"), field("g", ["null", "E"])),
