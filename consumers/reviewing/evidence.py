@@ -13,6 +13,11 @@ SITES_MAX: Final = 1_000
 """Places of one writer's schema that are kept; an upcaster may make up as many as it likes."""
 
 
+UNKNOWN_MAX: Final = 200
+"""Reasons for which records are unknown that are told apart; all others are counted as one."""
+OTHERS: Final = "for further reasons, which are not told apart"
+
+
 class First(msgspec.Struct, frozen=True, order=True):
     """The first record to which something happened, by append time, and what."""
 
@@ -91,7 +96,7 @@ class Evidence(msgspec.Struct):
             self.passed[schema_id] = self.passed.get(schema_id, 0) + count
         for schema_id, observed in other.observed.items():
             self.observed.setdefault(schema_id, Observed()).merge(observed)
-        merge_seen(self.unknown, other.unknown)
+        merge_unknown(self.unknown, other.unknown)
 
 
 def merge_seen(into: dict[Any, Seen], other: Mapping[Any, Seen]) -> None:
@@ -100,4 +105,14 @@ def merge_seen(into: dict[Any, Seen], other: Mapping[Any, Seen]) -> None:
         if key in into:
             into[key].merge(seen)
         elif len(into) < SITES_MAX:
+            into[key] = seen
+
+
+def merge_unknown(into: dict[str, Seen], other: Mapping[str, Seen]) -> None:
+    """Take what was seen elsewhere: each record is counted, whatever there is room for."""
+    for why, seen in other.items():
+        key = why if why in into or len(into) < UNKNOWN_MAX else OTHERS
+        if key in into:
+            into[key].merge(seen)
+        else:
             into[key] = seen

@@ -76,17 +76,17 @@ def gather(
     the cut is of another log.
     """
     began = time.monotonic()
-    names = namespace.topics(topics)
-    now = reader.ends(names)
-    cut = (now if cut is None else cut).of(names)
-    cut.require_same_log(now)
-    starts = reader.starts(names)
-    whole = [Range(source, starts[source], end) for source, end in cut if starts[source] < end]
+    cut, whole = stored_below(cut, reader, namespace.topics(topics))
     positions = sum(span.positions for span in whole)
     spans = whole if sample is None else spread(whole, sample)
     evidence = Evidence()
     for found in _looked(sides, spans, reader, codec, open_codec, workers, on_progress):
         evidence.merge(found)
+    if not evidence.records and spans != whole:
+        raise ConfigurationError(
+            f"a sample of {sample} met no record among {positions:,} positions of namespace "
+            f"{namespace.name}, where transactions have some too: take a larger one"
+        )
     if not evidence.records:
         raise ConfigurationError(
             f"nothing is stored in namespace {namespace.name} up to there: an empty history tells "
@@ -104,8 +104,22 @@ def gather(
     )
 
 
+def stored_below(
+    cut: Cut | None, reader: LogReader, topics: Sequence[str]
+) -> tuple[Cut, list[Range]]:
+    """The cut (default: the log's end as it is) of some topics, and what is stored below it."""
+    now = reader.ends(topics)
+    cut = (now if cut is None else cut).of(topics)
+    cut.require_same_log(now)
+    starts = reader.starts(topics)
+    return cut, [Range(source, starts[source], end) for source, end in cut if starts[source] < end]
+
+
 def spread(whole: Sequence[Range], records: int) -> list[Range]:
-    """About so many positions, evenly over partitions and within them, in a few stretches each."""
+    """About so many positions, evenly over partitions and within them, in a few stretches each.
+
+    The last stretch ends where the partition does: what was written last counts most.
+    """
     total = sum(span.positions for span in whole)
     if records >= total:
         return list(whole)
@@ -114,9 +128,11 @@ def spread(whole: Sequence[Range], records: int) -> list[Range]:
         many = max(1, round(records * span.positions / total))
         count = min(SAMPLE_SPANS_MAX, many)
         for n in range(count):
-            start = span.start + n * span.positions // count
-            length = (n + 1) * many // count - n * many // count
-            found.append(Range(span.source, start, min(start + length, span.end)))
+            start, end = (span.start + k * span.positions // count for k in (n, n + 1))
+            length = min((n + 1) * many // count - n * many // count, end - start)
+            # From the beginning of the first part to the end of the last one.
+            start += (end - start - length) * (n + 1) // count
+            found.append(Range(span.source, start, start + length))
     return found
 
 

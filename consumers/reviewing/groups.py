@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.journal import OUTCOMES_RECORDED
+from consumers.reviewing.gathering import spread, stored_below
+from streams.cuts import Cut
 from streams.errors import DecodeError
 from streams.ports import LogReader
 from streams.schemas import Codec
@@ -12,14 +14,16 @@ from streams.topics import JOURNAL, Namespace
 
 
 def groups_seen(
-    reader: LogReader, codec: Codec, namespace: Namespace
+    reader: LogReader, codec: Codec, namespace: Namespace, cut: Cut, sample: int | None = None
 ) -> Mapping[str, frozenset[str]]:
-    """By group (full name), the topics (full names) that its journal speaks of."""
+    """By group (full name), the topics (full names) that its journal speaks of below the cut.
+
+    Of a sample, about so many of the journal's records are read.
+    """
     found: dict[str, set[str]] = {}
-    topics = [namespace.topic(JOURNAL)]
-    starts = reader.starts(topics)
-    for source, end in reader.ends(topics):
-        for batch in reader.read(source, starts[source], end):
+    _, spans = stored_below(cut, reader, [namespace.topic(JOURNAL)])
+    for span in spans if sample is None else spread(spans, sample):
+        for batch in reader.read(span.source, span.start, span.end):
             for record in batch:
                 try:
                     envelope = codec.decode(record.value, record.headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,15 @@ import msgspec
 
 from consumers.folds import Range
 from consumers.projections.partition_fold import columns_of
-from consumers.reviewing.evidence import SITES_MAX, Evidence, First, Observed, Seen, merge_seen
+from consumers.reviewing.evidence import (
+    SITES_MAX,
+    Evidence,
+    First,
+    Observed,
+    Seen,
+    merge_seen,
+    merge_unknown,
+)
 from consumers.reviewing.readings import Reading, reading_of
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening, Hit, Shown, Unreadable
@@ -28,6 +37,8 @@ from streams.schemas.compatibility import InvalidSchema
 from streams.schemas.decoder import BAD_BYTES, why
 from streams.schemas.framing import PREFIX_LENGTH
 
+FRAMES_MAX: Final = 10_000
+"""Beginnings of records that are no schema's and are remembered; others are looked at each time."""
 _FRAMED: Final = b"\x00"
 
 
@@ -75,14 +86,12 @@ class _Looking:
                 passed[found] = passed.get(found, 0) + count
             else:
                 read[frame] = found
-        if not read:
-            return
+        alone = {frame for frame, observing in read.items() if observing is None}
+        for n in [n for n, one in enumerate(frames) if one in alone] if alone else ():
+            self._single(records[n])
         for frame, observing in read.items():
-            places = [n for n, one in enumerate(frames) if one == frame]
-            if observing is None:
-                for n in places:
-                    self._single(records[n])
-            else:
+            if observing is not None:
+                places = [n for n, one in enumerate(frames) if one == frame]
                 observing.add(values, places, PREFIX_LENGTH, records)
 
     def finish(self) -> Evidence:
@@ -96,13 +105,15 @@ class _Looking:
         """What reads records that begin so; the id alone of those that are passed; None: it has
         to be asked for each.
         """
-        if frame not in self._frames:
-            known = frame[:1] == _FRAMED and len(frame) == PREFIX_LENGTH
-            try:
-                self._frames[frame] = self._observing(unframe(frame)[0]) if known else None
-            except (DecodeError, InvalidSchema):
-                self._frames[frame] = None
-        return self._frames[frame]
+        if frame in self._frames:
+            return self._frames[frame]
+        found: _Observing | int | None = None
+        if frame[:1] == _FRAMED and len(frame) == PREFIX_LENGTH:
+            with suppress(DecodeError, InvalidSchema):
+                found = self._observing(unframe(frame)[0])
+        if found is not None or len(self._frames) < FRAMES_MAX:
+            self._frames[frame] = found
+        return found
 
     def _observing(self, schema_id: int) -> _Observing | int:
         # A registry may have given the schema another id: it counts as ours.
@@ -123,7 +134,7 @@ class _Looking:
             found = self._observing(schema_id)
         except (DecodeError, InvalidSchema) as error:
             seen = {str(error): Seen(1, _first(record, Shown("", ""), str(error)))}
-            merge_seen(self._evidence.unknown, seen)
+            merge_unknown(self._evidence.unknown, seen)
             return
         if isinstance(found, int):
             self._evidence.passed[found] = self._evidence.passed.get(found, 0) + 1

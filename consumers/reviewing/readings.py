@@ -15,6 +15,7 @@ from consumers.differences import NOTHING, differences
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening, Hit, Shown, Site, Unreadable, text_of
 from consumers.reviewing.watch import Watch, front_of, watch_of
+from consumers.reviewing.watch_parts import differ
 from streams.schemas import Catalogue, WriterSchema
 from streams.schemas.compatibility import ParsedSchema, parse_schema
 from streams.schemas.decoder import BAD_BYTES
@@ -133,12 +134,8 @@ def _differing(before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
             continue
         if all(isinstance(value, Number) for value in values) and one.before == one.after:
             continue
-        if _as_bytes(one.before) != _as_bytes(one.after):
+        if differ(one.before, one.after):
             yield one.path, one.before, one.after
-
-
-def _as_bytes(value: Any) -> Any:
-    return value.encode() if isinstance(value, str) else value
 
 
 def _as_they_are(raw: tuple[Any, Any]) -> Shown:

@@ -90,7 +90,13 @@ def review(
         )
         schemas = _writers(gathered, codec)
         if gathered.evidence.observed and JOURNAL in log.topics:
-            groups = groups_seen(log.reader, Codec(sides.today, sources), log.namespace)
+            groups = groups_seen(
+                log.reader,
+                Codec(sides.today, sources),
+                log.namespace,
+                gathered.cut,
+                log.sample,
+            )
         folds = _folds(sides, changes, gathered, log, sources, readers, looks, on_progress)
     types = [
         review_type(

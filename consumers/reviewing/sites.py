@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,8 @@ from streams.schemas.compatibility.logical import Logical
 TEXT_CHARS_MAX: Final = 120
 """Characters of a value that are kept."""
 _PER_SECOND: Final = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+_LONG: Final = Context(prec=1_000)
+"""Digits of a decimal that are shown as they are."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,8 +74,16 @@ def meaning(logical: Logical | None, raw: Any) -> Any:
     if logical.name == "date":
         return "date", raw
     if logical.name == "decimal":
-        return Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-logical.scale)
+        return _decimal(raw, logical.scale)
     return raw
+
+
+def _decimal(raw: bytes, scale: int) -> tuple[int, int]:
+    """Digits and scale, without zeros at the end: exact, however long it is."""
+    digits = int.from_bytes(raw, "big", signed=True)
+    while digits and not digits % 10:
+        digits, scale = digits // 10, scale - 1
+    return digits, scale if digits else 0
 
 
 def told(logical: Logical | None, raw: Any) -> str:
@@ -91,7 +101,8 @@ def told(logical: Logical | None, raw: Any) -> str:
         if logical.name == "date":
             return (date(1970, 1, 1) + timedelta(days=raw)).isoformat()
         if logical.name == "decimal":
-            return str(meaning(logical, raw))
+            digits = Decimal(int.from_bytes(raw, "big", signed=True))
+            return text_of(str(digits.scaleb(-logical.scale, _LONG)))
     except (OverflowError, ValueError):
         return f"{text_of(raw)} as {logical}, which no calendar has"
     return text_of(raw)

@@ -61,6 +61,11 @@ def as_bytes(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
 
 
+def differ(one: Any, two: Any) -> bool:
+    """Whether two values are not the same. NaN is itself, though it does not equal itself."""
+    return as_bytes(one) != as_bytes(two) and repr(one) != repr(two)
+
+
 def nothing(_: Any) -> Shown:
     """Where there is no value to show."""
     return Shown("", "")
@@ -101,7 +106,7 @@ CONSTANTS: Final[dict[str, Any]] = {
     "COUNTS": ONE_BYTE_COUNTS,
     "LONGS": ONE_BYTE_LONGS,
     "Unreadable": Unreadable,
-    "as_bytes": as_bytes,
+    "differ": differ,
     "count_at": count_at,
     "index_at": index_at,
     "long_at": long_at,

@@ -19,9 +19,9 @@ from consumers.reviewing.watch_parts import (
     PASS,
     STRING,
     Reader,
-    as_bytes,
     both,
     constantly,
+    differ,
     enum_of,
     first_branch,
     held,
@@ -252,7 +252,7 @@ class WatchText(FunctionText):
         """A field that the two readers have from different places, or both by default."""
         if source.was is source.now is None:
             one, two = raw_default(source.today), raw_default(source.candidate)
-            if as_bytes(one) != as_bytes(two):
+            if differ(one, two):
                 self._hit(Happening.VALUE_CHANGED, at, constantly(text_of(one), text_of(two)))
             return
         sides = ((source.today, source.was), (source.candidate, source.now))
@@ -260,7 +260,7 @@ class WatchText(FunctionText):
             kept[id(writer)] if writer is not None else self.constant(raw_default(reader))
             for reader, writer in sides
         ]
-        self.add(at.depth, f"if as_bytes({texts[0]}) != as_bytes({texts[1]}):")
+        self.add(at.depth, f"if differ({texts[0]}, {texts[1]}):")
         deeper = at._replace(depth=at.depth + 1, always=False)
         self._hit(Happening.VALUE_CHANGED, deeper, both, f"({', '.join(texts)})")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumers.folds import Range
-from consumers.reviewing.evidence import Observed
+from consumers.reviewing.evidence import OTHERS, UNKNOWN_MAX, Observed
 from consumers.reviewing.gathering import Gathered, gather, spread
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening
@@ -163,6 +164,43 @@ def test_a_sample_is_spread_over_partitions_and_positions(log: MemoryLog, tmp_pa
     assert found.positions == 1_000
     assert 90 <= found.evidence.records == found.looked_at <= 110
     assert not gathered(log, sides, sample=5_000).is_sample
+
+
+def test_a_flood_of_bad_records_is_counted_whole(log: MemoryLog, tmp_path: Path) -> None:
+    """However many reasons there are: those that are told apart are bounded."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{}])
+    source = Partition(NAMESPACE.topic("events"), 0)
+    for n in range(UNKNOWN_MAX + 50):
+        log.append(source, b"k", b"\x00\x7f" + n.to_bytes(3, "big") + b"rest")
+    found = gathered(log, sides_of(base, placed(field("count", "int", default=1)))).evidence
+    assert found.records == UNKNOWN_MAX + 51
+    assert found.unknown[OTHERS].count == 50
+
+
+def test_nan_is_what_it_was(log: MemoryLog, tmp_path: Path) -> None:
+    """It equals nothing, and yet no upcaster has changed it."""
+    base = write_folder(tmp_path / "s", placed(field("ratio", "double")))
+    append(log, base, [{"ratio": nan}, {"ratio": -0.0}, {"ratio": 1.0}])
+    sides = sides_of(
+        base,
+        placed(field("ratio", "double"), field("note", default="")),
+        text="from streams.schemas import Upcasters\n"
+        "upcasters = Upcasters()\n"
+        "@upcasters.step('acme.order.Placed', from_version=1)\n"
+        "def same(fields):\n"
+        "    return {**fields, 'note': ''}\n",
+    )
+    [one] = observed(log, sides).values()
+    assert (one.records, counts(one)) == (3, {})
+
+
+def test_stretches_reach_to_the_end() -> None:
+    """What was written last is by the newest writers."""
+    for records in (1, 40, 1_000):
+        found = spread([Range(Partition("a", 0), 100, 10_100)], records)
+        assert found[-1].end == 10_100
+        assert sum(span.positions for span in found) == records
 
 
 def test_stretches_do_not_overlap() -> None:

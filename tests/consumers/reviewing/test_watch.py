@@ -110,6 +110,16 @@ TREE = record(field("n", "long"), field("next", ["null", "R"]))
         ((MILLIS, MILLIS, "long"), 5, {}),
         ((CENTS, CENTS, MILLS), b"\x05", {(CHANGED, "$.f"): ("0.05", "0.005")}),
         ((CENTS, CENTS, MILLS), b"\x00", {}),
+        (
+            (CENTS, CENTS, MILLS),
+            (10**40 + 1).to_bytes(18, "big"),
+            {
+                (CHANGED, "$.f"): (
+                    "100000000000000000000000000000000000000.01",
+                    "10000000000000000000000000000000000000.001",
+                )
+            },
+        ),
         (("string", "string", "bytes"), "text", {}),
         (("bytes", "bytes", "string"), b"text", {}),
         (
