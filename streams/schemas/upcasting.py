@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import fastavro
 
 from streams.errors import ConfigurationError
-from streams.schemas.compatibility import Severity, compare
+from streams.schemas.compatibility import Severity, compare, parse_schema
 from streams.schemas.decoder import Decoder
 from streams.schemas.misfit import find_misfit
 from streams.schemas.resolution import resolving
@@ -200,7 +200,7 @@ def up_to(
 
 def _unreadable(written: Schema, wanted: Schema) -> str:
     """Why one cannot be read as the other; empty if it can."""
-    report = compare(written, wanted)
+    report = compare(*(parse_schema(one, released=True) for one in (written, wanted)))
     if report.compatible:
         return ""
     worst = next(one for one in report.findings if one.severity is Severity.ERROR)

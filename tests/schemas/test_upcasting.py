@@ -6,14 +6,16 @@ each, written when that version was today's.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from streams.errors import ConfigurationError, DecodeError
-from streams.schemas import Catalogue, Codec
+from streams.schemas import Catalogue, Codec, Upcasters, WriterSchema
+from streams.schemas.upcasting import Rung, climb, require_way_up
 
 HISTORY: Final = Path(__file__).parents[1] / "data" / "schemas-with-history"
 GOLDENS: Final = sorted((HISTORY / "goldens").iterdir())
@@ -153,3 +155,19 @@ def test_other_steps_are_another_reading(folder: Path) -> None:
     before = Catalogue.load(folder).upcasters
     give_steps(folder, STEP_1, STEP_3)
     assert Catalogue.load(folder).upcasters != before
+
+
+def test_a_released_default_that_fits_nothing_stops_no_load(folder: Path) -> None:
+    """It is on the log as it is; whoever reads has a default of its own."""
+    path = folder / "locked" / "acme.build.BuildFailed.v1.avsc"
+    locked = json.loads(path.read_text())
+    bad = {"name": "of", "type": {"type": "array", "items": "int"}, "default": ["x"]}
+    before, after = (Rung("R", n, writer_of(n, locked, bad)) for n in (1, 2))
+    require_way_up([before, after], Upcasters())
+    assert climb([before, after])(b"\x00", 0) == {"of": []}
+
+
+def writer_of(schema_id: int, locked: dict[str, Any], *fields: Any) -> WriterSchema:
+    payload = {"type": "record", "name": "R", "fields": list(fields)}
+    whole = [*locked["fields"][:-1], {"name": "payload", "type": payload}]
+    return WriterSchema(schema_id, {**locked, "fields": whole})
