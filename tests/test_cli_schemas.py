@@ -111,6 +111,15 @@ def test_two_files_are_compared(run: Run, tmp_path: Path) -> None:
     assert "cannot read" in str(run("diff", str(old), str(tmp_path / "gone.avsc")).exception)
 
 
+def test_two_files_may_hold_any_schema(run: Run, tmp_path: Path) -> None:
+    """Whatever is no record is compared just as well."""
+    old, new = (tmp_path / "old.avsc", tmp_path / "new.avsc")
+    old.write_text('["null", "int"]')
+    new.write_text('["null", "string"]')
+    (found,) = json.loads(run("diff", str(old), str(new), "--json").stdout)["types"]
+    assert [one["kind"] for one in found["changes"]] == ["type_changed"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -90,13 +90,23 @@ def test_many_pairs(run: Run, tmp_path: Path) -> None:
         ('{"writer": {"type": "fixed", "name": "F"}, "reader": "int"}', ":2:12: $.size: writer: "),
         ('{"writer": "int"}', ":2:1: $: a line is "),
         ('{"writer": "int", }', ":2:19: $: not JSON"),
-        ('{"writer": "int", "reader": "{"}', ":2:29: $: reader: not JSON inside of its string"),
+        ('{"writer": "int", "reader": "{"}', ":2:29: $: reader: inside of its string: not JSON"),
+        (
+            f'{{"writer": "int", "reader": "{"[" * 100_000}"}}',
+            ":2:29: $: reader: inside of its string: nested deeper than 100",
+        ),
+        (
+            r'{"writer": {"type": "int", "logicalType": "\udc00"}, "reader": "int"}',
+            r":2:44: $: \udc00 is half of a character",
+        ),
+        ('{"writer": "int", "reader": "\udcff"}', ":2:30: $: not UTF-8"),
     ],
 )
 def test_a_pair_that_is_none(run: Run, tmp_path: Path, line: str, said: str) -> None:
     """It is said in its place, the others are checked all the same, and the exit code is 2."""
     good = '{"writer": "int", "reader": "int"}'
-    path = write(tmp_path / "pairs", f"{good}\n{line}\n{good}\n")
+    path = tmp_path / "pairs"
+    path.write_bytes(f"{good}\n{line}\n{good}\n".encode(errors="surrogateescape"))
     checked = run("--pairs", path)
     found = [json.loads(one) for one in checked.stdout.splitlines()]
     assert [one["compatible"] for one in found] == [True, False, True]

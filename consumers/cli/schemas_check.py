@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.text import Text
@@ -28,10 +27,9 @@ from streams.schemas.compatibility import (
     Severity,
     compare,
     parse_schema,
-    parse_text,
 )
 from streams.schemas.compatibility.texts import located, read_json
-from streams.schemas.folders import SchemaFolder
+from streams.schemas.folders import SchemaFolder, parse_file
 
 _COLOURS = {
     Severity.ERROR: "red",
@@ -85,7 +83,7 @@ def report_document(report: Report) -> dict[str, Any]:
 
 
 def _check_files(writer: Path, reader: Path, *, json_: bool) -> None:
-    report = compare(_read(writer), _read(reader))
+    report = compare(parse_file(writer), parse_file(reader))
     if json_:
         emit(report_document(report))
     else:
@@ -117,7 +115,12 @@ def _check_pairs(path: Path) -> None:
     _exit(compatible=compatible)
 
 
-def _compare_line(line: str, source: str, number: int) -> Report:
+def _compare_line(raw: bytes, source: str, number: int) -> Report:
+    try:
+        line = raw.decode()
+    except UnicodeDecodeError as error:
+        where = f"{source}:{number}:{error.start + 1}"
+        raise InvalidSchema((), "not UTF-8", where) from error
     pair = read_json(line, source, first_line=number)
     sides = []
     for side in ("writer", "reader"):
@@ -137,9 +140,9 @@ def _parsed(schema: Any) -> ParsedSchema:
     """A schema, or the text of one in a string."""
     if isinstance(schema, str) and schema.lstrip().startswith(_JSON_BEGINS):
         try:
-            schema = json.loads(schema)
-        except ValueError as error:
-            raise InvalidSchema((), f"not JSON inside of its string: {error}") from error
+            schema = read_json(schema, "")
+        except InvalidSchema as error:
+            raise InvalidSchema((), f"inside of its string: {error.problem}") from error
     return parse_schema(schema)
 
 
@@ -218,29 +221,16 @@ def _line(finding: Finding) -> Text:
     return line.append(f"{finding.path}  ", "cyan").append(finding.message, "none")
 
 
-def _read(path: Path) -> ParsedSchema:
-    with _readable(path):
-        text = path.read_text(encoding="utf-8")
-    return parse_text(text, str(path))
-
-
 @contextmanager
-def _lines(path: Path) -> Iterator[TextIO]:
+def _lines(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
-        yield sys.stdin
+        yield sys.stdin.buffer
         return
-    with _readable(path), path.open(encoding="utf-8") as lines:
-        yield lines
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
     try:
-        yield
+        with path.open("rb") as lines:
+            yield lines
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8 at byte {error.start}") from error
 
 
 def _exit(*, compatible: bool) -> None:

@@ -14,8 +14,7 @@ from consumers.cli.output import emit, stdout
 from consumers.revisions import folder_at
 from streams.errors import ConfigurationError, UnknownType
 from streams.schemas.changes import Change, changes
-from streams.schemas.compatibility import parse_text
-from streams.schemas.folders import SchemaFolder, builtin_folder, read_avsc
+from streams.schemas.folders import SchemaFolder, builtin_folder, parse_file
 from streams.session import read_settings
 
 Folder = Annotated[
@@ -27,7 +26,7 @@ class Side(NamedTuple):
     """One of the two schemas that are compared: None if there is none there."""
 
     label: str
-    schema: dict[str, Any] | None
+    schema: Any
 
 
 _NOTHING: Final = Side("nothing", None)
@@ -91,10 +90,8 @@ def _pairs(
     if (since or to) and len(asked) != 1:
         raise ConfigurationError("--from and --to are versions of one type: name the type")
     if len(asked) == 2:
-        old, new = (Side(file, read_avsc(Path(file))) for file in asked)
-        for file in asked:
-            parse_text(Path(file).read_text(encoding="utf-8"), file)
-        yield str((new.schema or {}).get("name", "")), old, new
+        old, new = (Side(file, parse_file(Path(file)).json) for file in asked)
+        yield str(new.schema.get("name", "") if isinstance(new.schema, dict) else ""), old, new
         return
     if len(asked) > 2:
         raise ConfigurationError("name one type, or two .avsc files: the old one, then the new one")

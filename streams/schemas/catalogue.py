@@ -15,7 +15,13 @@ import msgspec
 
 from streams.envelope import Kind
 from streams.errors import ConfigurationError, UnknownType
-from streams.schemas.folders import ENVELOPE_FILE, builtin_folder, payload_files, read_avsc
+from streams.schemas.folders import (
+    ENVELOPE_FILE,
+    builtin_folder,
+    parse_file,
+    payload_files,
+    read_avsc,
+)
 from streams.schemas.lock import Lock, LockedSchema, read_lock, read_locked, write_lock
 from streams.schemas.references import identity
 from streams.schemas.upcasting import (
@@ -183,12 +189,17 @@ class Catalogue:
 
 
 def update_lock(folder: Path, *, dry_run: bool = False) -> tuple[LockedSchema, ...]:
-    """Lock whatever changed in a folder; returns the new versions. Nothing is ever renumbered."""
+    """Lock whatever changed in a folder; returns the new versions. Nothing is ever renumbered.
+
+    Raises `InvalidSchema` with file, line, column and path: what is locked is there for good.
+    """
     found = _composites(folder)
-    for schema, path in found.values():
-        _require_avro(schema, path)
     current = {name: schema for name, (schema, _) in found.items()}
     lock, added = read_lock(folder).extended(current)
+    for entry in added:
+        schema, path = found[entry.type]
+        parse_file(path)
+        _require_avro(schema, path)
     if added and not dry_run:
         write_lock(folder, lock, added, current)
     return added

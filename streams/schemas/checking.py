@@ -20,9 +20,8 @@ from streams.schemas.compatibility import (
     Severity,
     check_mode,
     parse_schema,
-    parse_text,
 )
-from streams.schemas.folders import SchemaFolder
+from streams.schemas.folders import SchemaFolder, parse_file
 from streams.schemas.subjects import Waiver
 from streams.schemas.writer_schema import fingerprint
 
@@ -71,7 +70,7 @@ def check_folder(
     `ConfigurationError` for a folder that is not whole: no mode for a type, a lock that lies.
     """
     for name, file in folder.types.items():
-        candidate = parse_text(file.path.read_text(encoding="utf-8"), str(file.path))
+        candidate = parse_file(file.path)
         released = folder.versions(name)
         called = [f"v{version.number}" for version in released]
         if released and fingerprint(released[-1].schema) == fingerprint(file.schema):

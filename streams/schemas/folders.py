@@ -13,7 +13,6 @@ user's own folder looks the same, without `envelope.avsc`: the envelope is ours.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,7 +20,8 @@ from typing import Any, Final, NamedTuple
 import streams
 from streams.envelope import Kind
 from streams.errors import ConfigurationError
-from streams.schemas.compatibility import parse_text
+from streams.schemas.compatibility import ParsedSchema, parse_text
+from streams.schemas.compatibility.texts import read_json
 from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked
 from streams.schemas.subjects import SUBJECTS_FILE, Subjects, read_subjects
 from streams.schemas.writer_schema import PAYLOAD_FIELD
@@ -66,7 +66,7 @@ class SchemaFolder:
     def require_avro(self) -> None:
         """Raise `InvalidSchema`, with file, line, column and path, for what is no schema."""
         for file in self.types.values():
-            parse_text(file.path.read_text(encoding="utf-8"), str(file.path))
+            parse_file(file.path)
 
     @cached_property
     def lock(self) -> Lock:
@@ -127,17 +127,30 @@ def payload_files(folder: Path) -> dict[str, PayloadFile]:
     return found
 
 
+def parse_file(path: Path) -> ParsedSchema:
+    """The types of a file that is any Avro schema.
+
+    Raises `InvalidSchema` with file, line, column and path, `ConfigurationError` for what is no
+    text.
+    """
+    return parse_text(_text(path), str(path))
+
+
 def read_avsc(path: Path) -> dict[str, Any]:
-    """The record of one `.avsc` file. Raises `ConfigurationError` with line and column."""
-    try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: not JSON: {error}") from error
+    """The record of one `.avsc` file, as JSON. Raises `ConfigurationError` with line and column."""
+    schema = read_json(_text(path), str(path))
     if not isinstance(schema, dict):
         raise ConfigurationError(f"{path}: a payload is a record with a namespace")
     return schema
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 at byte {error.start}") from error
 
 
 def _payload(path: Path) -> dict[str, Any]:

@@ -99,11 +99,12 @@ class Names:
                 namespace = name.rpartition(".")[0]
                 kind = "record" if kind in RECORDS else kind
                 self._defined[name] = Node(kind, schema, namespace, name)
-                for field in schema.get("fields", ()):
+                for field in schema["fields"] if kind == "record" else ():
                     self._define(field["type"], namespace)
+            elif kind in ("array", "map"):
+                self._define(schema["items" if kind == "array" else "values"], namespace)
             else:
-                for inner in (kind, schema.get("items"), schema.get("values")):
-                    self._define(inner, namespace)
+                self._define(kind, namespace)
 
 
 def full_name(schema: dict[str, Any], namespace: str = "") -> str:

@@ -172,3 +172,10 @@ def test_the_versions_of_our_own_types_differ_as_they_were_written() -> None:
     added = [one for one in changes(first.schema, second.schema) if one.kind is K.FIELD_ADDED]
     assert [one.path for one in added] == ["delivery"]
     assert added[0].message == 'field added: enum Delivery, default "exactly_once"'
+
+
+def test_attributes_that_mean_nothing_are_no_types() -> None:
+    """Another type's attribute is metadata here, whatever is in it."""
+    odd = {**COLOURS, "fields": 1, "items": [{"type": {}}]}
+    found = changes(*both({"type": "int", "values": {"type": "fixed"}}, odd))
+    assert [change.kind for change in found] == [K.TYPE_CHANGED]

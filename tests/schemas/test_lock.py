@@ -10,6 +10,7 @@ import pytest
 
 from streams.errors import ConfigurationError
 from streams.schemas.catalogue import Catalogue, update_lock
+from streams.schemas.compatibility import InvalidSchema
 from streams.schemas.folders import builtin_folder
 from streams.schemas.lock import FIRST_ID, USERS_FIRST_ID, Lock, read_lock, require_kept
 
@@ -69,7 +70,7 @@ def test_a_folder_whose_ids_meet_ours_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_avro_gets_no_id(tmp_path: Path, changes: dict[str, object]) -> None:
     """An id is for good, so it is not given to a schema that no codec can use."""
     write_note(tmp_path, **changes)
-    with pytest.raises(ConfigurationError, match=r"Note\.avsc: not an Avro schema"):
+    with pytest.raises(ConfigurationError, match=r"Note\.avsc:\d+:\d+: \$\.fields"):
         update_lock(tmp_path)
     assert not (tmp_path / "lock.json").exists()
 
@@ -107,7 +108,8 @@ def test_a_locked_version_that_was_touched_is_refused(tmp_path: Path, damage: st
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{", "not JSON"),
+        ("{", r"Note.avsc:1:2: \$: not JSON"),
+        ("[" * 100_000, "nested deeper than 100"),
         ('{"type": "record", "name": "Other", "namespace": "u", "fields": []}', "name the file"),
         ('{"type": "enum", "name": "Note", "symbols": []}', "a payload is a record"),
         ("[]", "a payload is a record"),
@@ -178,3 +180,14 @@ def test_what_was_released_stays_as_it_was(
     require_kept(Path("lock.json"), base.extended({"users.More": {}})[0], base)
     with pytest.raises(ConfigurationError, match=complaint):
         require_kept(Path("lock.json"), lock_with(**entries), base)
+
+
+def test_what_is_no_schema_gets_no_id(tmp_path: Path) -> None:
+    """A default deep inside, which fastavro lets pass: file, line, column and path."""
+    tags = {"name": "tags", "type": {"type": "array", "items": "int"}, "default": ["x"]}
+    schema = {"type": "record", "name": "Note", "namespace": "u", "fields": [tags]}
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "Note.avsc").write_text(json.dumps(schema, indent=1))
+    with pytest.raises(InvalidSchema, match=r"Note.avsc:12:15: \$.fields\[0\].default: .*'x'"):
+        update_lock(tmp_path)
+    assert not (tmp_path / "lock.json").exists()

@@ -10,6 +10,7 @@ from streams.schemas.compatibility.model import ParsedSchema
 from streams.schemas.compatibility.parsing import NESTING_MAX, InvalidSchema, Path, parse_schema
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+_HALF: Final = re.compile(r"\\u[dD]")
 
 
 def parse_text(text: str, source: str, *, first_line: int = 1) -> ParsedSchema:
@@ -27,7 +28,7 @@ def parse_text(text: str, source: str, *, first_line: int = 1) -> ParsedSchema:
 def read_json(text: str, source: str, *, first_line: int = 1) -> Any:
     """The JSON value that a text holds. Raises `InvalidSchema` with line and column."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         where = f"{source}:{first_line + error.lineno - 1}:{error.colno}"
         raise InvalidSchema((), f"not JSON: {error.msg}", where) from error
@@ -36,6 +37,9 @@ def read_json(text: str, source: str, *, first_line: int = 1) -> Any:
         raise InvalidSchema((), f"nested deeper than {NESTING_MAX}", where) from error
     except ValueError as error:
         raise InvalidSchema((), f"not JSON: {error}", f"{source}:{first_line}:1") from error
+    if _HALF.search(text):
+        _require_text(value, text, source, first_line)
+    return value
 
 
 def located(
@@ -43,9 +47,23 @@ def located(
 ) -> InvalidSchema:
     """The error with the line and column of its place; `below` is where the schema's JSON hangs."""
     at = _position(text, (*below, *error.keys))
+    return InvalidSchema(error.keys, error.problem, _place(text, at, source, first_line))
+
+
+def _place(text: str, at: int, source: str, first_line: int) -> str:
     line = text.count("\n", 0, at)
     column = at - (text.rfind("\n", 0, at) + 1) + 1
-    return InvalidSchema(error.keys, error.problem, f"{source}:{first_line + line}:{column}")
+    return f"{source}:{first_line + line}:{column}"
+
+
+def _require_text(value: Any, text: str, source: str, first_line: int) -> None:
+    """JSON may spell half of a character, which no text has and nothing can write."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        where = _place(text, text.lower().find(half), source, first_line)
+        raise InvalidSchema((), f"{half} is half of a character", where) from error
 
 
 def _no_constant(name: str) -> NoReturn:
