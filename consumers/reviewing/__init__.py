@@ -7,7 +7,10 @@
              `watch_parts` make it, of `record_fields`, `leaves` and `raw_values`
 - readings   how a writer's records are judged: by a watch, or decoded twice
 - evidence   what became of stored records, per writer's version and field
-- looking, gathering    the evidence of a range; of a history or a sample, in several processes
+- envelopes  the fields before the payload, where `envelope.avsc` is what changed
+- observing, looking, gathering       the evidence of one writer's records; of a range; of a history
+             or a sample, in several processes
+- versions   each version of a type, under the candidate and on the log
 - verdict    deployment order, rollback, upcasters
 - blocking   what stands against merging, and what is waived
 - folding, groups       projections under both readers; who has read the topics

@@ -81,6 +81,9 @@ class Evidence(msgspec.Struct):
     """Records by schema id, of types that are read as before."""
     observed: dict[int, Observed] = msgspec.field(default_factory=dict)
     """By schema id: those that may be read otherwise."""
+    envelopes: dict[int, Observed] = msgspec.field(default_factory=dict)
+    """By schema id, where the envelope is another: what becomes of the fields before the payload.
+    """
     unknown: dict[str, Seen] = msgspec.field(default_factory=dict)
     """Records of which nobody can say which schema wrote them, by why."""
 
@@ -94,8 +97,9 @@ class Evidence(msgspec.Struct):
         """Take what was found elsewhere."""
         for schema_id, count in other.passed.items():
             self.passed[schema_id] = self.passed.get(schema_id, 0) + count
-        for schema_id, observed in other.observed.items():
-            self.observed.setdefault(schema_id, Observed()).merge(observed)
+        for mine, theirs in ((self.observed, other.observed), (self.envelopes, other.envelopes)):
+            for schema_id, observed in theirs.items():
+                mine.setdefault(schema_id, Observed()).merge(observed)
         merge_unknown(self.unknown, other.unknown)
 
 

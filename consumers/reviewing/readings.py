@@ -7,11 +7,12 @@ that one of the sides raises by upcasters are decoded by both, as workers would,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from numbers import Number
 from typing import Any, Protocol
 
 from consumers.differences import NOTHING, differences
+from consumers.reviewing.envelopes import EnvelopeReading
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening, Hit, Shown, Site, Unreadable, text_of
 from consumers.reviewing.watch import Watch, front_of, watch_of
@@ -55,6 +56,37 @@ def reading_of(sides: Sides, writer: WriterSchema) -> Reading:
     if any(rung.step is not None for way in ways for rung in way):
         return _Twice(sides, writer)
     return _Watched(sides, writer)
+
+
+class Readings:
+    """How the records of each schema are judged, as far as somebody asked."""
+
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+        self._found: dict[int, Reading | None] = {}
+        self._envelopes: dict[int, Reading] = {}
+
+    def of(self, writer: WriterSchema) -> Reading | None:
+        """None: they are read as before. Raises `DecodeError`, `InvalidSchema` for what is none."""
+        if writer.id not in self._found:
+            affected = self._sides.is_affected(writer)
+            self._found[writer.id] = reading_of(self._sides, writer) if affected else None
+        return self._found[writer.id]
+
+    def of_envelope(self, writer: WriterSchema) -> Reading | None:
+        """None: the envelope did not change. Raises `InvalidSchema`."""
+        envelopes = self._sides.envelopes
+        if envelopes is None:
+            return None
+        if writer.id not in self._envelopes:
+            self._envelopes[writer.id] = EnvelopeReading(envelopes, writer)
+        return self._envelopes[writer.id]
+
+
+@lru_cache(maxsize=4)
+def readings_of(sides: Sides) -> Readings:
+    """One for all ranges that a process looks at."""
+    return Readings(sides)
 
 
 class _Watched:

@@ -9,7 +9,6 @@ from datetime import date
 import msgspec
 
 from consumers.reviewing.blocking import RULES, Block, blocks_of
-from consumers.reviewing.evidence import Observed
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
 from consumers.reviewing.sides import ENVELOPE, Change, Sides
@@ -21,6 +20,7 @@ from consumers.reviewing.verdict import (
     deployment,
     upcaster_need,
 )
+from consumers.reviewing.versions import versions_of
 from consumers.usage import Reader
 from streams.errors import ConfigurationError
 from streams.schemas import WriterSchema
@@ -30,7 +30,6 @@ from streams.schemas.changes import changes
 from streams.schemas.compatibility import (
     Mode,
     ModeReport,
-    Report,
     check_mode,
     compare,
     parse_schema,
@@ -123,7 +122,7 @@ def review_type(
     """One change. `codec_schemas` are the writers' schemas of what was seen, by id; `groups` are
     the topics of each group. Raises `InvalidSchema`, `ConfigurationError`.
     """
-    versions = _versions(sides, change, gathered, codec_schemas)
+    versions = versions_of(sides, change, gathered, codec_schemas)
     is_gone = change.after is None
     is_type = not is_gone and change.name != ENVELOPE
     subject = SchemaFolder(sides.head).subjects.of(change.name) if is_type else None
@@ -150,7 +149,7 @@ def review_type(
         deployment=deployed,
         needs=tuple(
             upcaster_need(one, looked=gathered is not None, whole=is_whole)
-            for one in (() if is_gone else versions)
+            for one in (versions if is_type else ())
         ),
         lint=problems,
         readers=tuple(one for one in readers if any(one.of(name) for name in names)),
@@ -163,41 +162,6 @@ def _differences(change: Change) -> tuple[Difference, ...]:
     if change.before is None or change.after is None:
         return ()
     return changes(change.before, change.after)
-
-
-def _versions(
-    sides: Sides,
-    change: Change,
-    gathered: Gathered | None,
-    schemas: Mapping[int, WriterSchema],
-) -> tuple[Version, ...]:
-    """Released versions, then what else was seen of the type; evidence only where it was read."""
-    observed: Mapping[int, Observed] = gathered.evidence.observed if gathered else {}
-    passed: Mapping[int, int] = gathered.evidence.passed if gathered else {}
-    rungs = sides.versions(change)
-    numbers = {rung.writer.id: rung.version for rung in rungs}
-    found = {rung.writer.id: rung.writer for rung in rungs}
-    names = {change.name, change.was}
-    for schema_id in sorted(observed):
-        writer = schemas.get(schema_id)
-        if writer is not None and writer.payload_name in names:
-            found.setdefault(schema_id, writer)
-    reader = parse_schema(change.after, released=True) if change.after else None
-    versions = []
-    for schema_id, writer in found.items():
-        way = sides.candidate.way_up(writer)
-        payload = parse_schema(writer.schema["fields"][-1]["type"], released=True)
-        versions.append(
-            Version(
-                label=f"v{numbers[schema_id]}" if schema_id in numbers else f"id {schema_id}",
-                schema_id=schema_id,
-                report=compare(payload, reader) if reader else Report(),
-                has_step=any(rung.step is not None for rung in way),
-                observed=observed.get(schema_id),
-                passed=passed.get(schema_id, 0),
-            )
-        )
-    return tuple(versions)
 
 
 def _modes(

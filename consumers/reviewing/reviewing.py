@@ -89,7 +89,7 @@ def review(
             on_progress=on_progress,
         )
         schemas = _writers(gathered, codec)
-        if gathered.evidence.observed and JOURNAL in log.topics:
+        if schemas and JOURNAL in log.topics:
             groups = groups_seen(
                 log.reader,
                 Codec(sides.today, sources),
@@ -123,7 +123,7 @@ def review(
 
 def _writers(gathered: Gathered, codec: Codec) -> dict[int, WriterSchema]:
     found = {}
-    for schema_id in gathered.evidence.observed:
+    for schema_id in {**gathered.evidence.observed, **gathered.evidence.envelopes}:
         with suppress(DecodeError):
             found[schema_id] = codec.writer_schema(schema_id)
     return found

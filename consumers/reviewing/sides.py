@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from consumers.revisions import folder_at
 from streams.errors import AgentlogError
 from streams.schemas import Catalogue, WriterSchema
+from streams.schemas.compatibility import parse_text
 from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder, read_avsc
 from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
 from streams.schemas.upcasting import Rung, load_upcasters, require_known
@@ -90,6 +91,19 @@ class Sides:
         """Whether the two sides may make different things of what this schema wrote."""
         return _reading(self.today, writer) != _reading(self.candidate, writer)
 
+    @cached_property
+    def envelopes(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Both sides' envelopes, if something but words is different in them."""
+        before, after = (_envelope(folder) for folder in (self.base, self.head))
+        if before is None or after is None or without_docs(before) == without_docs(after):
+            return None
+        return before, after
+
+    @property
+    def writers(self) -> tuple[WriterSchema, ...]:
+        """Every released writer schema of the candidate's folder."""
+        return tuple(_released(self.head)[0].values())
+
     def changes(self) -> tuple[Change, ...]:
         """The payload types that differ, or are raised otherwise by upcasters; the gone last."""
         before, after = SchemaFolder(self.base).types, SchemaFolder(self.head).types
@@ -127,6 +141,8 @@ def open_sides(folder: Path, base: str, head: str | None) -> Iterator[Sides]:
             held.enter_context(_named(after, f"{head}:{folder}"))
         for one in (before, after):
             SchemaFolder(one).require_avro()
+            if (path := one / ENVELOPE_FILE).exists():
+                parse_text(path.read_text(encoding="utf-8"), str(path))
         require_kept(folder / LOCK_FILE, read_lock(after), read_lock(before))
         sides = Sides(before, after)
         require_known(load_upcasters(after), sides.ladders)

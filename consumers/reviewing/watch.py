@@ -58,6 +58,19 @@ def watch_of(
     return Watch(tuple(made.sites.values()), tuple(made.always), walk)
 
 
+def front_watch_of(
+    written: ParsedSchema, today: ParsedSchema | None, candidate: ParsedSchema | None
+) -> Watch:
+    """The watch of the fields before a payload, of schemas that have those alone."""
+    made = WatchText()
+    made.begin("walk(b, i, h)")
+    t, c = (written.root if reader is None else reader.root for reader in (today, candidate))
+    made.place(written.root, t, c, Place("$", 1, always=True))
+    made.add(1, "if i > len(b): wrong_end(b, i)")
+    walk: Walk = made.walk()
+    return Watch(tuple(made.sites.values()), tuple(made.always), walk)
+
+
 def front_of(written: ParsedSchema, payload: str) -> Callable[[bytes, int], int]:
     """Where the field `payload` begins in a record that begins at a place."""
     made = WatchText()
