@@ -157,6 +157,11 @@ def _payload(path: Path) -> dict[str, Any]:
     payload = read_avsc(path)
     if payload.get("type") != "record" or not payload.get("namespace"):
         raise ConfigurationError(f"{path}: a payload is a record with a namespace")
+    if "." in str(payload.get("name")):
+        raise ConfigurationError(
+            f"{path}: {payload['name']} is a name with its namespace; what is before the last dot "
+            "belongs in `namespace`"
+        )
     if payload.get("name") != path.stem:
         raise ConfigurationError(f"{path}: holds {payload.get('name')}; name the file after it")
     if (kind := payload.get("kind", Kind.EVENT.value)) not in list(Kind):

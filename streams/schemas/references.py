@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from streams.schemas.compatibility.names import PRIMITIVES, full_name
+from streams.schemas.walking import NAMED
 from streams.schemas.writer_schema import Schema, fingerprint
-
-_NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
-_PRIMITIVE: Final = frozenset(
-    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-)
 
 
 def inlined(schema: Schema, others: Iterable[Schema]) -> Schema:
@@ -46,15 +43,15 @@ def in_full(schema: Schema) -> Schema:
 
 def _absolute(schema: Schema, namespace: str) -> Schema:
     if isinstance(schema, str):
-        return schema if schema in _PRIMITIVE else _in_full(schema, namespace)
+        return schema if schema in PRIMITIVES else full_name(schema, namespace)
     if isinstance(schema, list):
         return [_absolute(branch, namespace) for branch in schema]
-    if schema.get("type") in _NAMED:
+    if schema.get("type") in NAMED:
         before, _, name = schema["name"].rpartition(".")
         namespace = before or schema.get("namespace", namespace)
         whole = {**schema, "name": name, "namespace": namespace}
         if "aliases" in schema:
-            whole["aliases"] = [_in_full(alias, namespace) for alias in schema["aliases"]]
+            whole["aliases"] = [full_name(alias, namespace) for alias in schema["aliases"]]
         if "fields" in schema:
             whole["fields"] = [_absolute_field(field, namespace) for field in schema["fields"]]
         return whole
@@ -77,10 +74,6 @@ def _absolute_field(field: dict[str, Any], namespace: str) -> dict[str, Any]:
     return whole
 
 
-def _in_full(name: str, namespace: str) -> str:
-    return name if "." in name or not namespace else f"{namespace}.{name}"
-
-
 def _is_keyword(value: Any) -> bool:
     return isinstance(value, str) and value in {"array", "map"}
 
@@ -91,7 +84,7 @@ def _collect(schema: Schema, found: dict[str, Schema]) -> None:
         for branch in schema:
             _collect(branch, found)
     elif isinstance(schema, dict):
-        if schema.get("type") in _NAMED:
+        if schema.get("type") in NAMED:
             found.setdefault(_full_name(schema), schema)
             for field in schema.get("fields", ()):
                 _collect(field["type"], found)
@@ -107,7 +100,7 @@ def _filled(schema: Schema, found: dict[str, Schema], defined: set[str]) -> Sche
         return _filled(found[schema], found, defined)
     if isinstance(schema, list):
         return [_filled(branch, found, defined) for branch in schema]
-    if schema.get("type") in _NAMED:
+    if schema.get("type") in NAMED:
         name = _full_name(schema)
         if name in defined:
             return name

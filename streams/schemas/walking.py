@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-PRIMITIVES: Final = frozenset(
-    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-)
+from streams.schemas.compatibility.names import PRIMITIVES
+from streams.schemas.compatibility.names import full_name as in_namespace
+
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 RECORDS: Final = frozenset({"record", "error"})
 _BRANCH: Final = re.compile(r"\|[A-Za-z0-9_]+")
@@ -78,7 +78,7 @@ class Names:
         if isinstance(schema, str):
             if schema in PRIMITIVES:
                 return Node(schema, {"type": schema}, namespace)
-            return self._defined[_full(schema, namespace)]
+            return self._defined[in_namespace(schema, namespace)]
         kind = schema["type"]
         if not isinstance(kind, str):
             return self.node(kind, namespace)
@@ -86,7 +86,7 @@ class Names:
             return self._defined[full_name(schema, namespace)]
         if kind in PRIMITIVES or kind in {"array", "map"}:
             return Node(kind, schema, namespace)
-        return self._defined[_full(kind, namespace)]
+        return self._defined[in_namespace(kind, namespace)]
 
     def _define(self, schema: Any, namespace: str) -> None:
         if isinstance(schema, list):
@@ -109,7 +109,7 @@ class Names:
 
 def full_name(schema: dict[str, Any], namespace: str = "") -> str:
     """Full name of a named type that is defined where this namespace holds."""
-    return _full(schema["name"], schema.get("namespace", namespace))
+    return in_namespace(schema["name"], schema.get("namespace", namespace))
 
 
 def fields_of(names: Names) -> Iterator[FieldSite]:
@@ -170,10 +170,6 @@ def shown(names: Names, node: Node) -> str:
         case primitive:
             text = primitive
     return f"{text} as {node.logical}" if node.logical else text
-
-
-def _full(name: str, namespace: str) -> str:
-    return name if "." in name or not namespace else f"{namespace}.{name}"
 
 
 def _walk(

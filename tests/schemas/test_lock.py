@@ -114,6 +114,7 @@ def test_a_locked_version_that_was_touched_is_refused(tmp_path: Path, damage: st
         ('{"type": "enum", "name": "Note", "symbols": []}', "a payload is a record"),
         ("[]", "a payload is a record"),
         ('{"type": "record", "namespace": "u", "fields": []}', "name the file"),
+        ('{"type": "record", "name": "u.Note", "namespace": "u", "fields": []}', "last dot"),
         (
             '{"type": "record", "name": "Note", "namespace": "u", "kind": "chat", "fields": []}',
             "kind 'chat' is none of request",
