@@ -3,8 +3,9 @@
 - sides      the folder at the base and the candidate's; which types changed
 - sites      what can happen to a record that is read anew, and where
 - watch      one writer's records read under today's schema and the candidate's at once: code made
-             from the three schemas, which stops only where something can happen; `watch_text` and
-             `watch_parts` make it, of `record_fields`, `leaves` and `raw_values`
+             from the three schemas, which stops only where something can happen; `watch_text`,
+             `watch_leaves`, `watch_telling` and `watch_parts` make it, of `record_fields`, `leaves`
+             and `raw_values`
 - readings   how a writer's records are judged: by a watch, or decoded twice
 - evidence   what became of stored records, per writer's version and field
 - envelopes  the fields before the payload, where `envelope.avsc` is what changed

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from consumers.reviewing.sites import Hit, Site
-from consumers.reviewing.watch_text import SAME, Place, WatchText
+from consumers.reviewing.watch_telling import Place
+from consumers.reviewing.watch_text import SAME, WatchText
 from streams.schemas.compatibility.model import ParsedSchema, Record
 
 Walk = Callable[[bytes, int, Callable[[Hit], None]], None]

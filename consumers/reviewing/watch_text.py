@@ -7,26 +7,23 @@ through constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from consumers.reviewing.leaves import Leaf, leaf_of, symbol_table
 from consumers.reviewing.raw_values import raw_default
 from consumers.reviewing.record_fields import Source, fields_of
-from consumers.reviewing.sites import Happening, Shown, Site, text_of
+from consumers.reviewing.sites import Happening, text_of
+from consumers.reviewing.watch_leaves import LeafText
 from consumers.reviewing.watch_parts import (
-    CONSTANTS,
-    PASS,
     STRING,
     Reader,
     both,
     constantly,
     differ,
-    enum_of,
     first_branch,
     held,
     nothing,
 )
+from consumers.reviewing.watch_telling import Place
 from streams.schemas.compatibility.matching import branch_mismatch
 from streams.schemas.compatibility.model import (
     Array,
@@ -40,7 +37,6 @@ from streams.schemas.compatibility.model import (
     describe,
     label,
 )
-from streams.schemas.function_text import FunctionText
 
 DEPTH_MAX: Final = 8
 """Levels of types within one function; deeper ones have functions of their own."""
@@ -50,32 +46,11 @@ SAME: Final = None
 """For a reader's type: nothing is asked of it here."""
 
 
-class Place(NamedTuple):
-    """Where in the schemas, and in the text."""
-
-    path: str
-    depth: int
-    always: bool = False
-    """Whether every record comes by here."""
-    checked: bool = True
-    """Whether text is checked to be text."""
-    open: tuple[tuple[int, int, int], ...] = ()
-    """The records around it."""
-
-    def inside(self, step: str, deeper: int = 0, *, always: bool = False) -> Place:
-        """Further down both."""
-        return self._replace(
-            path=f"{self.path}{step}", depth=self.depth + deeper, always=self.always and always
-        )
-
-
-class WatchText(FunctionText):
+class WatchText(LeafText):
     """The functions of one watch: `begin`, then a `place` after the other."""
 
     def __init__(self) -> None:
-        super().__init__(CONSTANTS)
-        self.sites: dict[tuple[Happening, str], Site] = {}
-        self.always: dict[int, None] = {}
+        super().__init__()
         self._functions: dict[tuple[int, int, int], str] = {}
         self._waiting: list[tuple[str, AvroType, Reader, Reader, Place]] = []
         self._inlined = 0
@@ -97,22 +72,22 @@ class WatchText(FunctionText):
         if isinstance(c, Union):
             branch = first_branch(w, c)
             if isinstance(branch, str):
-                self._fail(at, branch)
+                self.fail(at, branch)
                 return
             step = f"|{label(branch)}"
             if at.path.endswith(f"|{label(w)}"):
                 step = "" if label(branch) == label(w) else f"→{label(branch)}"
             c, at = branch, at._replace(path=f"{at.path}{step}")
         if c is not None and branch_mismatch(w, c):
-            self._fail(at, f"{describe(w)} was written, and {describe(c)} is no type to read it as")
+            self.fail(at, f"{describe(w)} was written, and {describe(c)} is no type to read it as")
             return
         if isinstance(t, Union):
             branch = first_branch(w, t)
             t = None if isinstance(branch, str) else branch
-            self._mended(at, t)
+            self.mended(at, t)
         elif t is not None and branch_mismatch(w, t):
             t = None
-            self._mended(at, t)
+            self.mended(at, t)
         self._same_kinds(w, t, c, at)
 
     def _same_kinds(self, w: AvroType, t: Reader, c: Reader, at: Place) -> None:
@@ -126,36 +101,9 @@ class WatchText(FunctionText):
             case Map():
                 self._blocks(w.values, held(t), held(c), at.inside("{}", 2), keyed=True)
             case Enum():
-                self._enum(w, t, c, at)
+                self.enum(w, t, c, at)
             case Primitive() | Fixed():
-                self._leaf(w, t, c, at)
-
-    # -- what happens -------------------------------------------------------------------------
-
-    def _site(self, happening: Happening, path: str, show: Callable[[Any], Shown]) -> int:
-        key = happening, path
-        if key not in self.sites:
-            self.sites[key] = Site(happening, path, show)
-        return list(self.sites).index(key)
-
-    def _hit(
-        self, happening: Happening, at: Place, show: Callable[[Any], Shown], raw: str = "None"
-    ) -> None:
-        site = self._site(happening, at.path, show)
-        if at.always and raw == "None":
-            self.always[site] = None
-        else:
-            self.add(at.depth, f"h(({site}, {raw}))")
-
-    def _fail(self, at: Place, why: str) -> None:
-        site = self._site(Happening.FAILED, at.path, nothing)
-        self.add(at.depth, f"raise Unreadable({site}, {self.constant(why)})")
-
-    def _mended(self, at: Place, t: Reader) -> None:
-        if t is None:
-            self._hit(Happening.MENDED, at, nothing)
-
-    # -- types --------------------------------------------------------------------------------
+                self.leaf(w, t, c, at)
 
     def _union(self, w: Union, t: Reader, c: Reader, at: Place) -> None:
         if len(w.branches) == 2 and w.branches[0].kind == "null" and self._optional(w, t, c, at):
@@ -226,10 +174,10 @@ class WatchText(FunctionText):
     def _record(self, w: Record, t: Record | None, c: Record | None, at: Place) -> None:
         fields = fields_of(w, t, c)
         if fields.mended:
-            self._mended(at, None)
+            self.mended(at, None)
         if fields.fails:
             name, why = fields.fails
-            self._fail(at.inside(f".{name}", always=True), why)
+            self.fail(at.inside(f".{name}", always=True), why)
             return
         kept: dict[int, str] = {}
         for one in fields.stored:
@@ -239,12 +187,12 @@ class WatchText(FunctionText):
                 type_ = self.constant(one.field.type)
                 self.add(at.depth, f"{variable}, _ = raw_value({type_}, b, i)")
             if one.appears:
-                self._hit(Happening.APPEARED, inner, nothing)
+                self.hit(Happening.APPEARED, inner, nothing)
             self._nested(one.field.type, one.today, one.candidate, inner)
         for reader, other in fields.defaulted:
             today = text_of(raw_default(other)) if other is not None else "–"
             shown = constantly(today, text_of(raw_default(reader)))
-            self._hit(Happening.DEFAULTED, at.inside(f".{reader.name}", always=True), shown)
+            self.hit(Happening.DEFAULTED, at.inside(f".{reader.name}", always=True), shown)
         for source in fields.elsewhere:
             self._compare(source, kept, at.inside(f".{source.candidate.name}", always=True))
 
@@ -253,7 +201,7 @@ class WatchText(FunctionText):
         if source.was is source.now is None:
             one, two = raw_default(source.today), raw_default(source.candidate)
             if differ(one, two):
-                self._hit(Happening.VALUE_CHANGED, at, constantly(text_of(one), text_of(two)))
+                self.hit(Happening.VALUE_CHANGED, at, constantly(text_of(one), text_of(two)))
             return
         sides = ((source.today, source.was), (source.candidate, source.now))
         texts = [
@@ -262,7 +210,7 @@ class WatchText(FunctionText):
         ]
         self.add(at.depth, f"if differ({texts[0]}, {texts[1]}):")
         deeper = at._replace(depth=at.depth + 1, always=False)
-        self._hit(Happening.VALUE_CHANGED, deeper, both, f"({', '.join(texts)})")
+        self.hit(Happening.VALUE_CHANGED, deeper, both, f"({', '.join(texts)})")
 
     def _blocks(self, w: AvroType, t: Reader, c: Reader, at: Place, *, keyed: bool) -> None:
         n, outside = self.fresh("n"), at.depth - 2
@@ -277,7 +225,7 @@ class WatchText(FunctionText):
             f"    for _ in range({n}):",
         )
         if keyed:
-            self._leaf(STRING, None, None, at)
+            self.leaf(STRING, None, None, at)
         else:
             self.add(at.depth, "pass")
         self._nested(w, t, c, at)
@@ -288,61 +236,3 @@ class WatchText(FunctionText):
             "    i += 1",
             "    break",
         )
-
-    def _enum(self, w: Enum, t: Reader, c: Reader, at: Place) -> None:
-        symbols = symbol_table(w, enum_of(t), enum_of(c))
-        many = len(w.symbols)
-        if not symbols:
-            known = bytes(not n & 1 and n < 0x80 and n >> 1 < many for n in range(256))
-            self.add(
-                at.depth,
-                f"if {self.constant(known)}[b[i]]: i += 1",
-                f"else: _, i = index_at(b, i, {many}, 'symbol')",
-            )
-            return
-        n = self.fresh("n")
-        self.add(
-            at.depth,
-            f"{n} = COUNTS[b[i]]",
-            f"if {n} is None or {n} >= {many}: {n}, i = index_at(b, i, {many}, 'symbol')",
-            "else: i += 1",
-        )
-        for k, happens in symbols.items():
-            self.add(at.depth, f"if {n} == {k}:")
-            deeper = at._replace(depth=at.depth + 1, always=False)
-            if happens.fails:
-                self._fail(deeper, f"{w.symbols[k]} is no symbol of the reader's {w.name}")
-                continue
-            for happening in happens.happenings:
-                self._hit(happening, deeper, both, self.constant(happens.readings))
-
-    def _leaf(self, w: Primitive | Fixed, t: Reader, c: Reader, at: Place) -> None:
-        leaf = leaf_of(w, t, c)
-        if leaf.checks:
-            self._checked_leaf(w, leaf, at)
-        elif isinstance(w, Fixed):
-            self.add(at.depth, f"i += {w.size}")
-            self.add(at.depth, "if i > len(b): wrong_end(b, i)")
-        else:
-            text = w.kind == "string" and at.checked
-            self.add(at.depth, *PASS["text" if text else w.kind])
-
-    def _checked_leaf(self, w: Primitive | Fixed, leaf: Leaf, at: Place) -> None:
-        v = self.fresh()
-        if w.kind in {"int", "long"}:
-            self.add(
-                at.depth,
-                f"{v} = LONGS[b[i]]",
-                f"if {v} is None: {v}, i = long_at(b, i)",
-                "else: i += 1",
-            )
-        else:
-            self.add(at.depth, f"{v}, i = raw_value({self.constant(w)}, b, i)")
-            self.add(at.depth, "if i > len(b): wrong_end(b, i)")
-        for check in leaf.checks:
-            self.add(at.depth, f"if {check.text(v, self.constant)}:")
-            deeper = at._replace(depth=at.depth + 1, always=False)
-            if check.happening is Happening.FAILED:
-                self._fail(deeper, check.why)
-            else:
-                self._hit(check.happening, deeper, leaf.show, v)
