@@ -6,6 +6,7 @@ are strings of the code points 0 to 255; a record's fields may be left out where
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from streams.schemas.compatibility.model import (
     Array,
     AvroType,
     Enum,
+    Field,
     Fixed,
     Map,
     Primitive,
@@ -23,6 +25,7 @@ from streams.schemas.compatibility.model import (
 )
 
 _BITS: Final = {"int": 31, "long": 63}
+_LARGEST: Final = {"float": (2 - 2**-23) * 2.0**127, "double": sys.float_info.max}
 _JSON: Final[dict[str, type[Any]]] = {"array": list, "object": dict}
 
 
@@ -41,6 +44,40 @@ def default_problem(type_: AvroType, value: Any) -> str | None:
             return _union(type_, value)
         case _:
             return _holder(type_, value)
+
+
+def fills_itself(field: Field) -> bool:
+    """Whether a default that fits leaves out what the same default is to fill, and so on."""
+    waiting, seen = [field], {field}
+    while waiting:
+        one = waiting.pop()
+        for inner in _left_out(one.type, one.default):
+            if inner is field:
+                return True
+            if inner not in seen:
+                seen.add(inner)
+                waiting.append(inner)
+    return False
+
+
+def _left_out(type_: AvroType, value: Any) -> Iterator[Field]:
+    """The fields of records that a default leaves to their own defaults."""
+    match type_:
+        case Array():
+            for item in value:
+                yield from _left_out(type_.items, item)
+        case Map():
+            for item in value.values():
+                yield from _left_out(type_.values, item)
+        case Union():
+            taken = next(one for one in type_.branches if default_problem(one, value) is None)
+            yield from _left_out(taken, value)
+        case Record():
+            for name, field in type_.fields.items():
+                if name in value:
+                    yield from _left_out(field.type, value[name])
+                else:
+                    yield field
 
 
 def _holder(type_: Array | Map | Record, value: Any) -> str | None:
@@ -63,7 +100,7 @@ def _field(record: Record, name: str, value: dict[str, Any]) -> str | None:
     field = record.fields[name]
     if name in value:
         return default_problem(field.type, value[name])
-    # A default left out is checked where it stands: to follow it here might never end.
+    # A default left out is checked where it stands, and whether it ever ends in `fills_itself`.
     return None if field.has_default else "is missing, and has no default of its own"
 
 
@@ -87,7 +124,7 @@ def _primitive(kind: str, value: Any) -> str | None:
             bound = 1 << _BITS[kind]
             fits = type(value) is int and -bound <= value < bound
         case "float" | "double":
-            fits = type(value) in {int, float}
+            fits = type(value) in {int, float} and abs(value) <= _LARGEST[kind]
         case "bytes":
             fits = _is_bytes(value)
         case _:

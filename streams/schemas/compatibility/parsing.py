@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeGuard, TypeVar
 
 from streams.errors import ConfigurationError
-from streams.schemas.compatibility.defaults import default_problem
+from streams.schemas.compatibility.defaults import default_problem, fills_itself
 from streams.schemas.compatibility.logical import logical_of
 from streams.schemas.compatibility.model import (
     NO_DEFAULT,
@@ -114,6 +114,13 @@ class _Parser:
                     path,
                     f"the default of {field.name} does not fit its type, "
                     f"{describe(field.type)}: {problem}",
+                )
+        for path, field in () if self._released else self._defaults:
+            if fills_itself(field):
+                raise InvalidSchema(
+                    path,
+                    f"the default of {field.name} leaves out {field.name} itself, and so has no "
+                    "end; say what is in it",
                 )
 
     def _object(self, schema: dict[str, Any], path: Path, namespace: str) -> AvroType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -86,6 +87,16 @@ INVALID = [
         "$.fields[0].default",
         ".a: is missing",
     ),
+    ("more than a double", one("double", default=10**400), "$.fields[0].default", "no double"),
+    ("more than a float", one("float", default=1e39), "$.fields[0].default", "no float"),
+    ("infinity", one("double", default=math.inf), "$.fields[0].default", "inf is no double"),
+    ("a default in itself", one("R", default={}), "$.fields[0].default", "has no end"),
+    (
+        "a default in itself, by way of another",
+        one(["null", record("S", field("r", array("R"), default=[{}]))], default={}),
+        "$.fields[0].type[1].fields[0].default",
+        "has no end",
+    ),
     (
         "no branch of a union",
         one(["null", "int"], default="x"),
@@ -98,6 +109,11 @@ VALID = [
     ("a default of any branch", one(["int", "string", "null"], default=None)),
     ("a whole number for a double", one("double", default=1)),
     ("bytes", one("bytes", default="\u00ff\u0000")),
+    ("the largest float", one("float", default=3.4028234663852886e38)),
+    (
+        "a default that holds its own type, and ends",
+        one(["null", record("S", field("s", ["null", "S"], default=None))], default={"s": {}}),
+    ),
     ("the ends of an int", one("int", default=-(2**31))),
     ("a record that fills in from its own defaults", one(NESTED, default={"a": 1})),
     (
