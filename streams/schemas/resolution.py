@@ -4,6 +4,7 @@ fastavro resolves them. It is given schemas on which it does what the specificat
 
 - Each name of a type is replaced by the type itself, so that recursion is a loop of dicts. Where a
   value that is no union meets a union that only names its type, fastavro takes the name for a type.
+- Names have the kind of their type in them. fastavro takes an enum for a record of its name.
 - Defaults are values of their types. fastavro hands out the JSON that stands in the schema, the
   text "\u00ff" for a byte, and one and the same list to each record.
 """
@@ -22,6 +23,7 @@ from streams.errors import DecodeError
 from streams.schemas.compatibility import InvalidSchema, ParsedSchema, parse_schema
 from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.model import Record
+from streams.schemas.compatibility.names import full_name, namespace_of, unqualified
 from streams.schemas.decoder import Decoder, decoder_of
 from streams.schemas.default_values import default_bytes
 from streams.schemas.walking import NAMED, RECORDS
@@ -71,6 +73,7 @@ def _linked(schema: Schema, value_of: _ValueOf) -> dict[str, Any]:
         copy = dict(part)
         if part["type"] in NAMED:
             types[part["name"]] = copy
+            copy |= _names_by_kind(part)
         if part["type"] in RECORDS:
             copy["fields"] = [link_field(part["name"], field) for field in part["fields"]]
         for key in {"array": ("items",), "map": ("values",)}.get(part["type"], ()):
@@ -85,6 +88,15 @@ def _linked(schema: Schema, value_of: _ValueOf) -> dict[str, Any]:
 
     whole: dict[str, Any] = link(schema)
     return {**whole, "__named_schemas": types}
+
+
+def _names_by_kind(part: dict[str, Any]) -> dict[str, Any]:
+    """The names of a type, its aliases in full, that no type of another kind can have."""
+    kind = "record" if part["type"] in RECORDS else part["type"]
+    space = namespace_of(part["name"])
+    names = [part["name"], *(full_name(alias, space) for alias in part.get("aliases", ()))]
+    name, *aliases = (f"{namespace_of(one)}.{kind} {unqualified(one)}" for one in names)
+    return {"name": name, "aliases": aliases}
 
 
 def _values_of(schema: Schema) -> _ValueOf:

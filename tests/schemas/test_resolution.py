@@ -73,6 +73,27 @@ def reading(writer: Any, reader: Any) -> Decoder:
             {"next": {"next": None, "x": 1.0, "y": {"x": 1}}, "x": 2.0, "y": {"x": 1}},
             id="a type in itself",
         ),
+        pytest.param(
+            record("R", field("f", ["null", S])),
+            record("R", field("f", ["null", enum("other.S", "X"), NEW])),
+            {"f": {"x": 1}},
+            {"f": {"x": 1, "b": b"\xff"}},
+            id="a namesake of another kind comes first",
+        ),
+        pytest.param(
+            record("R", field("f", ["null", record("a.Old", field("x", "int"))])),
+            record("R", field("f", ["null", {**NEW, "name": "a.S", "aliases": ["Old"]}])),
+            {"f": {"x": 1}},
+            {"f": {"x": 1, "b": b"\xff"}},
+            id="a short alias",
+        ),
+        pytest.param(
+            record("R", field("f", record("Old", field("x", "int")))),
+            record("R", field("f", {**NEW, "name": "b.S", "aliases": [".Old"]})),
+            {"f": {"x": 1}},
+            {"f": {"x": 1, "b": b"\xff"}},
+            id="an alias in the null namespace",
+        ),
     ],
 )
 def test_a_name_is_the_type_that_it_names(writer: Any, reader: Any, value: Any, read: Any) -> None:
@@ -137,11 +158,11 @@ def test_a_default_that_is_no_value_stays_as_it_is(type_: Any, default: Any) -> 
 @settings(deadline=None)
 @given(pairs())
 def test_what_is_called_compatible_is_read(pair: Pair) -> None:
-    """All of it, but where the finding says that fastavro takes another branch."""
+    """All of it, but where aliases break the specification's rule, as the finding says."""
     writer, reader = (record("Whole", field("it", schema)) for schema in pair)
     report = compare(writer, reader)
-    odd = {FindingKind.UNION_CHOICE, FindingKind.ALIAS_AMBIGUOUS}
-    assume(report.compatible and not odd & {finding.kind for finding in report.findings})
+    assume(report.compatible)
+    assume(all(finding.kind is not FindingKind.ALIAS_AMBIGUOUS for finding in report.findings))
     data = Data(parse_schema(writer), Random(0))
     assume(not data.is_endless)
     read = reading(writer, reader)
