@@ -145,8 +145,8 @@ def plan(subjects: Sequence[Subject]) -> SyncPlan:
             )
         if not problem and any(one.payload is None for one in extra):
             problem = (
-                f"the envelope of its newer versions of {subject.type} is not that of this version "
-                "of Agentlog: upgrade the package"
+                f"its newer versions are not {subject.type} in the envelope that this version of "
+                "Agentlog knows: upgrade the package"
             )
         if problem:
             differ[subject.name] = problem

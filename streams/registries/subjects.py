@@ -7,6 +7,7 @@ reads them goes by the id, not by a subject.)
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -19,6 +20,8 @@ from streams.topics.routing import CHAT, JOURNAL, RULES
 CONTROL_FAMILY: Final = "agentlog.control."
 """What speaks to processes, and goes the system lane."""
 RECORD_SUFFIX: Final = "Envelope"
+_FULL_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+"""Of Avro's types. Files are called after them, so nothing else gets through."""
 
 
 def topics_of(event: EventType) -> tuple[str, ...]:
@@ -53,4 +56,5 @@ def type_of(subject: str, namespace: Namespace) -> str | None:
     known = {namespace.topic(name) for name in TOPICS if name != topics.SCHEMAS}
     if not dash or topic not in known or not record.endswith(RECORD_SUFFIX):
         return None
-    return record.removesuffix(RECORD_SUFFIX) or None
+    name = record.removesuffix(RECORD_SUFFIX)
+    return name if _FULL_NAME.fullmatch(name) else None

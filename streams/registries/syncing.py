@@ -18,7 +18,7 @@ from streams.registries.plan import Ours, Pull, Push, SetLevel, Subject, SyncPla
 from streams.registries.subjects import subjects_of, type_of
 from streams.registries.transport import CONNECTIONS_MAX
 from streams.schemas.catalogue import Catalogue, update_lock
-from streams.schemas.compatibility.modes import Mode
+from streams.schemas.compatibility import InvalidSchema, Mode, parse_schema
 from streams.schemas.folders import (
     ENVELOPE_FILE,
     SchemaFolder,
@@ -65,7 +65,7 @@ def read_sides(client: RegistryClient, folder: Path | None, namespace: Namespace
 
     def read(subject: str) -> Subject:
         name = wanted[subject]
-        theirs = _theirs(client, subject, envelope) if subject in there else []
+        theirs = _theirs(client, subject, name, envelope) if subject in there else []
         mine = ours.get(name, [])
         own = name.startswith(OWN_TYPES)
         return Subject(
@@ -120,29 +120,36 @@ def _modes(folder: Path) -> dict[str, Mode]:
     return {one.type: one.mode for one in found.subjects} if found.has_subjects else {}
 
 
-def _theirs(client: RegistryClient, subject: str, envelope: dict[str, Any]) -> list[Theirs]:
+def _theirs(
+    client: RegistryClient, subject: str, type_name: str, envelope: dict[str, Any]
+) -> list[Theirs]:
     found = (client.version(subject, version) for version in client.versions(subject))
-    return [_read(one, envelope) for one in found if one is not None]
+    return [_read(one, type_name, envelope) for one in found if one is not None]
 
 
-def _read(one: RegisteredSchema, envelope: dict[str, Any]) -> Theirs:
+def _read(one: RegisteredSchema, type_name: str, envelope: dict[str, Any]) -> Theirs:
     try:
         schema: Schema = json.loads(one.text)
     except ValueError:
         schema = one.text  # of another kind than Avro: equal to none of ours
-    return Theirs(one.version, one.id, schema, _payload_of(schema, envelope))
+    return Theirs(one.version, one.id, schema, _payload_of(schema, type_name, envelope))
 
 
-def _payload_of(schema: Schema, envelope: dict[str, Any]) -> Schema | None:
-    """The payload of a writer schema that is this envelope's with it; else None."""
+def _payload_of(schema: Schema, type_name: str, envelope: dict[str, Any]) -> Schema | None:
+    """The payload of a writer schema that is this envelope's with a type of that name; else None.
+
+    A registry's schema goes into a file: one that is called otherwise, or is none, does not.
+    """
     try:
         field = in_full(schema)["fields"][-1]
         payload = field["type"]
         whole = composite(envelope, payload)
-    except (LookupError, TypeError, AttributeError):
+        parse_schema(payload)
+        named = f"{payload['namespace']}.{payload['name']}" == type_name
+        alike = field["name"] == PAYLOAD_FIELD and identity(whole) == identity(schema)
+    except (LookupError, TypeError, AttributeError, RecursionError, InvalidSchema):
         return None
-    alike = field["name"] == PAYLOAD_FIELD and identity(whole) == identity(schema)
-    return payload if alike else None
+    return payload if named and alike else None
 
 
 def _taken(

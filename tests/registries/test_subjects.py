@@ -53,10 +53,12 @@ def test_every_subject_leads_back_to_its_type() -> None:
         "acme-prod.nowhere-agentlog.task.AssignTaskEnvelope",
         "acme-prod.tasks-value",
         "acme-prod.tasks-Envelope",
+        "acme-prod.tasks-a./../../evilEnvelope",
+        "acme-prod.tasks-../evilEnvelope",
         "acme-prod.tasks",
         "",
     ],
 )
 def test_other_peoples_subjects_are_no_types_of_ours(subject: str) -> None:
-    """Another namespace, another naming strategy, a topic that the catalogue has not."""
+    """Another namespace, another strategy, a topic that the catalogue has not, a path."""
     assert type_of(subject, NAMESPACE) is None
