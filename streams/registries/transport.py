@@ -170,11 +170,17 @@ class Transport:
         body: Mapping[str, Any] | None,
         params: Mapping[str, str] | None,
     ) -> tuple[int, httpx2.Headers, bytes]:
+        import httpx2  # noqa: PLC0415
+
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        deadline_s = self._monotonic_s() + self._patience.connect_s + self._patience.answer_s
         with self._http.stream(method, address, content=content, params=params) as answer:
             raw = bytearray()
             for piece in answer.iter_bytes():
                 raw += piece
+                # The client's own timeout is for each piece; a trickle would never end.
+                if self._monotonic_s() > deadline_s:
+                    raise httpx2.ReadTimeout("the answer goes on and on")
                 if len(raw) > ANSWER_BYTES_MAX:
                     raise RegistryError(
                         f"an answer of {self.url} is larger than {ANSWER_BYTES_MAX} bytes: is it a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -329,6 +330,37 @@ def test_a_token_from_a_file_ends_with_its_line() -> None:
             with pytest.raises(ConfigurationError, match="AGENTLOG_REGISTRY_TOKEN") as refused:
                 Transport(there.url, token=token)
             assert not token or token not in str(refused.value)
+
+
+def test_a_trickle_is_no_answer() -> None:
+    """Each piece comes in time, and the whole of it does not."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.02):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    patience = Patience(attempts_max=2, connect_s=0.1, answer_s=0.3, total_s=0.5)
+    try:
+        with pytest.raises(RegistryError, match="ReadTimeout"):
+            url = f"http://127.0.0.1:{server.server_port}"
+            RegistryClient(Transport(url, patience=patience)).subjects()
+    finally:
+        ended.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
