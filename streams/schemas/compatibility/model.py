@@ -1,6 +1,7 @@
 """A parsed schema: types as objects, references resolved, so that recursion is a loop of them.
 
-Two types are the same only if they are the same object; what equals what is for `pairs` to say.
+Two named types are the same only if they are the same object; what equals what is for `pairs` to
+say. Types without a name may be shared, for nothing tells one from another.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ invalid, but previously accepted, schema").
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeGuard, TypeVar
 
 from streams.errors import ConfigurationError
@@ -137,7 +138,7 @@ class _Parser:
 
     def _reference(self, name: str, path: Path, namespace: str) -> AvroType:
         if name in PRIMITIVES:
-            return Primitive(name)
+            return _BARE[name]
         found = self.named.get(full_name(name, namespace))
         if found is None:
             raise InvalidSchema(
@@ -146,6 +147,9 @@ class _Parser:
         return found
 
     def _union(self, schema: list[Any], path: Path, namespace: str) -> Union:
+        if all(type(one) is str and one in PRIMITIVES for one in schema):
+            if len(set(schema)) == len(schema):
+                return _bare_union(tuple(schema))
         branches = [self.parse(one, (*path, n), namespace) for n, one in enumerate(schema)]
         seen = set()
         for n, branch in enumerate(branches):
@@ -212,8 +216,8 @@ class _Parser:
             raise InvalidSchema(path, f"field {name!r} of {record.name} has no type")
         if schema.get("order", "ascending") not in _ORDERS:
             raise InvalidSchema((*path, "order"), f"the order is one of {', '.join(_ORDERS)}")
-        aliases = schema.get("aliases", [])
-        if not _is_strings(aliases):
+        aliases = schema.get("aliases", ())
+        if "aliases" in schema and not _is_strings(aliases):
             raise InvalidSchema((*path, "aliases"), "aliases are an array of strings")
         type_ = self.parse(schema["type"], (*path, "type"), namespace)
         field = Field(name, type_, tuple(aliases), schema.get("default", NO_DEFAULT))
@@ -249,6 +253,15 @@ class _Parser:
 
 
 _NAME_RULE: Final = "names begin with a letter or _ and go on with letters, digits and _"
+
+
+# Most types of most schemas are these, and nothing tells one from another: they are made once.
+_BARE: Final = {kind: Primitive(kind) for kind in PRIMITIVES}
+
+
+@lru_cache(maxsize=256)
+def _bare_union(kinds: tuple[str, ...]) -> Union:
+    return Union(tuple(_BARE[kind] for kind in kinds))
 
 
 def _is_strings(value: Any) -> TypeGuard[list[str]]:

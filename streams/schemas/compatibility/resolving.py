@@ -150,7 +150,8 @@ def _fields(writer: Record, reader: Record) -> Resolved:
         said += [Said(kind, message, step) for kind, message in about]
         if written is not None:
             order.append(places.pop(written.name, -1))
-            inside.append(Inside(step, written.type, field.type))
+            if not (field.type.plain and field.type.plain == written.type.plain):
+                inside.append(Inside(step, written.type, field.type))
         elif not any(kind is FindingKind.ALIAS_CONFLICT for kind, _ in about):
             said.append(_filled(field, step, writer))
     if order != sorted(order):
