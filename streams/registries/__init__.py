@@ -3,6 +3,7 @@
 `schemas-avro/` stays the source of truth. A registry is a copy for tools that know no other way to
 a schema, and a further place to look for an id that is in no catalogue of ours.
 
+    access       pure: the URL and the token that settings name
     transport    requests: who we are, what is tried again, what an error means
     client       the API: subjects, versions, ids, references, compatibility levels
     subjects     pure: the subjects of a type (TopicRecordName)

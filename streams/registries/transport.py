@@ -14,16 +14,16 @@ once), so whatever a later attempt may mend is tried again, within the bounds of
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from streams.errors import ConfigurationError, RegistryError, RegistryRefused
+from streams.registries.access import checked_token, checked_url, is_loopback
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class Transport:
         self._rng = rng or random.Random()
         headers = {"Accept": f"{_MEDIA_TYPE}, application/json", "Content-Type": _MEDIA_TYPE}
         if token is not None:
-            headers["Authorization"] = f"Bearer {_checked_token(token)}"
+            headers["Authorization"] = f"Bearer {checked_token(token)}"
         self._http = httpx2.Client(
             headers=headers,
             auth=None if user is None or token is not None else httpx2.BasicAuth(user, password),
             timeout=httpx2.Timeout(patience.answer_s, connect=patience.connect_s),
             limits=httpx2.Limits(max_connections=CONNECTIONS_MAX),
             # Proxies of the environment are for elsewhere, never for loopback.
-            trust_env=not _is_loopback(self.url),
+            trust_env=not is_loopback(self.url),
         )
 
     @classmethod
@@ -216,48 +216,6 @@ class Transport:
     def _backoff_s(self, attempt: int) -> float:
         backoff_ms: int = min(BACKOFF_MS_FIRST * 2 ** (attempt - 1), BACKOFF_MS_MAX)
         return self._rng.uniform(0.5, 1.0) * backoff_ms / 1000
-
-
-def checked_url(url: str) -> str:
-    """The URL without a slash at its end. Raises `ConfigurationError` for what is none."""
-    try:
-        parts = urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"the registry's URL is none: {error}") from error
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            "the registry's URL carries a name or a password, and would show it in logs: set "
-            "AGENTLOG_REGISTRY_USER and AGENTLOG_REGISTRY_PASSWORD instead"
-        )
-    if parts.scheme not in {"http", "https"} or not host or port == 0:
-        raise ConfigurationError(
-            f"{url!r} is no URL of a registry: it looks like https://registry.example:8081"
-        )
-    if parts.query or parts.fragment or any(one.isspace() for one in url.strip()):
-        raise ConfigurationError(
-            f"{url!r} is no URL of a registry: it ends with the API's path, and has no space"
-        )
-    return url.strip().rstrip("/")
-
-
-def _checked_token(token: str) -> str:
-    """The token without the line break that files end with. No error repeats it."""
-    token = token.strip()
-    if not (token.isascii() and token.isprintable() and token):
-        raise ConfigurationError(
-            "AGENTLOG_REGISTRY_TOKEN is no bearer token: it is empty, or has characters that no "
-            "header can have"
-        )
-    return token
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _error_code(said: Mapping[str, Any]) -> int:

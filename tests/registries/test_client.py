@@ -352,10 +352,10 @@ def test_a_trickle_is_no_answer() -> None:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     patience = Patience(attempts_max=2, connect_s=0.1, answer_s=0.3, total_s=0.5)
+    client = RegistryClient(Transport(f"http://127.0.0.1:{server.server_port}", patience=patience))
     try:
         with pytest.raises(RegistryError, match="ReadTimeout"):
-            url = f"http://127.0.0.1:{server.server_port}"
-            RegistryClient(Transport(url, patience=patience)).subjects()
+            client.subjects()
     finally:
         ended.set()
         server.shutdown()
