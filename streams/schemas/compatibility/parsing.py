@@ -147,9 +147,9 @@ class _Parser:
         return found
 
     def _union(self, schema: list[Any], path: Path, namespace: str) -> Union:
-        if all(type(one) is str and one in PRIMITIVES for one in schema):
-            if len(set(schema)) == len(schema):
-                return _bare_union(tuple(schema))
+        bare = [one for one in schema if type(one) is str and one in PRIMITIVES]
+        if len(set(bare)) == len(schema):
+            return _bare_union(tuple(bare))
         branches = [self.parse(one, (*path, n), namespace) for n, one in enumerate(schema)]
         seen = set()
         for n, branch in enumerate(branches):
