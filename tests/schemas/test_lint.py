@@ -93,8 +93,13 @@ TABLE: dict[str, tuple[list[tuple[dict[str, Any], str]], list[dict[str, Any]]]] 
         [
             (lone(field("a", ["string", "null"], default=None)), "a"),
             (lone(field("a", ["null", "string"], default="x")), "a"),
+            (lone(field("a", ["int", "string"], default="x")), "a"),
+            (lone(field("a", ["long", "boolean"], default=True)), "a"),
         ],
-        [lone(field("a", ["string", "null"], default="x"))],
+        [
+            lone(field("a", ["string", "null"], default="x")),
+            lone(field("a", ["double", "int", "null"], default=1)),
+        ],
     ),
     "enum-default": (
         [(lone(field("a", enum("Colour", "red"))), "a")],

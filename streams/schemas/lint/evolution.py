@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from types import NoneType
+from typing import Any, Final
 
 from streams.schemas.lint.rules import Breach, Linted, Rule
-from streams.schemas.walking import branches
+from streams.schemas.walking import Node, branches
+
+_JSON: Final[dict[str, tuple[type[Any], ...]]] = {
+    "null": (NoneType,),
+    "boolean": (bool,),
+    "int": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "string": (str,),
+    "bytes": (str,),
+    "fixed": (str,),
+    "array": (list,),
+    "map": (dict,),
+    "record": (dict,),
+}
 
 
 def _nullable(linted: Linted) -> Iterator[Breach]:
@@ -21,8 +37,17 @@ def _first_branch(linted: Linted) -> Iterator[Breach]:
         if site.node.kind != "union" or "default" not in site.field:
             continue
         first = branches(linted.names, site.node)[0]
-        if (site.field["default"] is None) != (first.kind == "null"):
+        if not _may_be(first, site.field["default"]):
             yield Breach(site.path, "has a default that is not of its union's first branch")
+
+
+def _may_be(node: Node, default: Any) -> bool:
+    """Whether JSON of this sort is of this type; what is inside of it is for the parser."""
+    if node.kind == "enum":
+        return default in node.schema["symbols"]
+    if isinstance(default, bool):
+        return node.kind == "boolean"
+    return isinstance(default, _JSON[node.kind])
 
 
 def _enum_default(linted: Linted) -> Iterator[Breach]:
