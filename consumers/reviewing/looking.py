@@ -144,8 +144,8 @@ class _Looking:
             found = self._observing(schema_id)
             envelope = self._envelope_of(schema_id)
         except (DecodeError, InvalidSchema) as error:
-            seen = {str(error): Seen(1, first_of(record, Shown("", ""), str(error)))}
-            merge_unknown(self._evidence.unknown, seen)
+            first = first_of(record, Shown("", ""), str(error))
+            merge_unknown(self._evidence.unknown, {first.why: Seen(1, first)})
             return
         if isinstance(found, int):
             self._evidence.passed[found] = self._evidence.passed.get(found, 0) + 1

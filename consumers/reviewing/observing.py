@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,6 +12,9 @@ from consumers.reviewing.readings import Reading
 from consumers.reviewing.sites import Happening, Hit, Shown, Unreadable
 from streams.record import Record
 from streams.schemas.decoder import BAD_BYTES, why
+
+WHY_CHARS_MAX: Final = 1_000
+"""Characters of a reason that are kept: an upcaster's may have the record in it."""
 
 
 class Observing:
@@ -88,6 +91,7 @@ class Observing:
 
 def first_of(record: Record, shown: Shown, reason: str = "") -> First:
     """A record to which something happened, as the first one."""
+    why = reason[:WHY_CHARS_MAX]
     return First(
-        record.appended_at_ms, record.topic, record.partition, record.position, *shown, reason
+        record.appended_at_ms, record.topic, record.partition, record.position, *shown, why
     )

@@ -6,13 +6,14 @@ that one of the sides raises by upcasters are decoded by both, as workers would,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from numbers import Number
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from consumers.differences import NOTHING, differences
 from consumers.reviewing.envelopes import EnvelopeReading
+from consumers.reviewing.evidence import SITES_MAX
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening, Hit, Shown, Site, Unreadable, text_of
 from consumers.reviewing.watch import Watch, front_of, watch_of
@@ -23,6 +24,8 @@ from streams.schemas.decoder import BAD_BYTES
 from streams.schemas.upcasting import climb
 from streams.schemas.writer_schema import PAYLOAD_FIELD
 
+ELSEWHERE: Final = "(elsewhere)"
+"""Where there is no room for further places, as keys of maps may be: one for all of them."""
 Tell = Callable[[Hit], None]
 
 
@@ -30,8 +33,8 @@ class Reading(Protocol):
     """How one writer's records are judged."""
 
     @property
-    def sites(self) -> tuple[Site, ...]:
-        """What has happened, or can; it may grow."""
+    def sites(self) -> Sequence[Site]:
+        """What has happened, or can; it may grow, up to `SITES_MAX`."""
         ...
 
     @property
@@ -119,11 +122,8 @@ class _Twice:
         self._today = climb(sides.today.way_up(writer))
         self._candidate = climb(sides.candidate.way_up(writer))
         self._numbers: dict[tuple[Happening, str], int] = {}
+        self.sites: list[Site] = []
         self.always = ()
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        return tuple(Site(*key, _as_they_are) for key in self._numbers)
 
     def walk(self, b: bytes, i: int, h: Tell) -> None:
         i = self._front(b, i)
@@ -147,7 +147,14 @@ class _Twice:
         return False
 
     def _number(self, happening: Happening, path: str) -> int:
-        return self._numbers.setdefault((happening, path), len(self._numbers))
+        key = happening, path
+        if key not in self._numbers:
+            if len(self.sites) >= SITES_MAX - len(Happening):  # room for the others' last one
+                key = happening, ELSEWHERE
+            if key not in self._numbers:
+                self._numbers[key] = len(self.sites)
+                self.sites.append(Site(*key, _as_they_are))
+        return self._numbers[key]
 
 
 def _read_as(catalogue: Catalogue, writer: WriterSchema) -> ParsedSchema | None:

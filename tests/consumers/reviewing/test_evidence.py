@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from consumers.folds import Range
-from consumers.reviewing.evidence import OTHERS, UNKNOWN_MAX, Observed
+from consumers.reviewing.evidence import OTHERS, SITES_MAX, UNKNOWN_MAX, Observed
 from consumers.reviewing.gathering import Gathered, gather, spread
+from consumers.reviewing.readings import ELSEWHERE
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.sites import Happening
 from streams.errors import ConfigurationError
@@ -193,6 +194,27 @@ def test_nan_is_what_it_was(log: MemoryLog, tmp_path: Path) -> None:
     )
     [one] = observed(log, sides).values()
     assert (one.records, counts(one)) == (3, {})
+
+
+def test_places_that_an_upcaster_makes_up_are_bounded(log: MemoryLog, tmp_path: Path) -> None:
+    """A map with another key in each record: all are counted, not all are told apart."""
+    words = {"type": "map", "values": "int"}
+    base = write_folder(tmp_path / "s", placed(field("words", words)))
+    append(log, base, [{"words": {f"w{n}": n}} for n in range(SITES_MAX + 50)])
+    sides = sides_of(
+        base,
+        placed(field("words", words), field("note", default="")),
+        text="from streams.schemas import Upcasters\n"
+        "upcasters = Upcasters()\n"
+        "@upcasters.step('acme.order.Placed', from_version=1)\n"
+        "def up(fields):\n"
+        "    return {'sku': fields['sku'], 'note': '',\n"
+        "            'words': {k: n + 1 for k, n in fields['words'].items()}}\n",
+    )
+    [one] = gathered(log, sides, workers=1).evidence.observed.values()
+    assert len(one.sites) <= SITES_MAX
+    assert sum(seen.count for seen in one.sites.values()) == one.records == SITES_MAX + 50
+    assert one.sites[Happening.UPCAST, ELSEWHERE].count > 50
 
 
 def test_stretches_reach_to_the_end() -> None:
