@@ -12,6 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+_STRANGE: Final = "\N{REPLACEMENT CHARACTER}"
+_UNSEEN: Final = dict.fromkeys("\n\r\t", " ")
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -42,7 +44,7 @@ def text(said: str, chars_max: int) -> str:
 
 def on_one_line(said: str) -> str:
     """A text without what would break its line, turn the text around it or speak to a terminal."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in said)
+    return "".join(one if one.isprintable() else _UNSEEN.get(one, _STRANGE) for one in said)
 
 
 def facts(found: Iterable[tuple[str, str, str]]) -> str:
