@@ -12,7 +12,8 @@ the versions of one subject, oldest first, and both sides' newest common version
 
 Subjects that have versions but none in common differ, too. Of a type that goes to several topics,
 each subject is compared by itself; a pull that one of them asks for must not contradict another's.
-What one side has from before the other side's history begins is left alone.
+What one side has from before the other side's history begins is left alone, and so is a version of
+ours that somebody has registered again after newer ones.
 """
 
 from __future__ import annotations
@@ -190,7 +191,10 @@ def _parting(subject: Subject) -> tuple[Sequence[Ours], Sequence[Theirs], str]:
                 f"({_listed(ours)})"
             ),
         )
-    more, extra = ours[common[0] + 1 :], theirs[common[1] + 1 :]
+    # Who registers an old version of ours again, late, does not take us back to it.
+    known = {identity(one.schema) for one in ours}
+    more = ours[common[0] + 1 :]
+    extra = [one for one in theirs[common[1] + 1 :] if identity(one.schema) not in known]
     if more and extra:
         return (
             (),

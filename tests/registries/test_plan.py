@@ -40,6 +40,10 @@ def _subject(ours: str, theirs: str, name: str = "t-acme.order.Placed", **more: 
         # Their history begins later than ours, and ours later than theirs: only what follows moves.
         ("abc", "b", [3], []),
         ("b", "abc", [], [3]),
+        # An old version that is registered again, late, is no step back.
+        ("ab", "ba", [], []),
+        ("ab", "bac", [], [3]),
+        ("abc", "ba", [3], []),
     ],
 )
 def test_what_one_side_has_more_goes_to_the_other(
