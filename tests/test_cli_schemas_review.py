@@ -204,6 +204,18 @@ def test_what_registries_reject_and_every_record_decodes(run: Run, folder: Path)
     assert one["versions"][0]["decoded"] == 47
 
 
+def test_a_fold_that_only_the_candidate_breaks_is_exit_1(run: Run, folder: Path) -> None:
+    """Every record decodes and no value changes; the projection misses its field."""
+    write_type(folder, placed(FIELDS[1]))
+    result = run("--history", "now", "--projection", "folds:paid", "--format", "json")
+    assert result.exit_code == 1, result.output
+    document, one = reviewed(result)
+    assert (one["against"], one["versions"][0]["decoded"]) == ([], CARD + CHEQUES)
+    [fold] = document["folds"]
+    assert fold["breaks"]
+    assert "candidate: projection paid failed on" in fold["failed"]
+
+
 @pytest.mark.parametrize("format_", ["text", "markdown", "html"])
 def test_people_see_verdict_and_evidence_side_by_side(run: Run, folder: Path, format_: str) -> None:
     write_type(folder, CHANGING)
