@@ -13,6 +13,8 @@ Rules
    intervals beyond it go into the commit's mark. What the mark has no room for, or the transaction
    no room to write, stays for a later commit, lowest positions first.
 5. Positions that a mark says were finished under an earlier owner are not admitted again.
+6. A record that arrived is nothing to do when it arrives again: a client may hand over the last
+   ones twice (H14). One that never did, below where we are, is refused: it may pass as committed.
 
 The tracker of an assignment dies with it: whatever was not committed then never happened.
 """
@@ -20,10 +22,14 @@ The tracker of an assignment dies with it: whatever was not committed then never
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from consumers.marks import Interval, fits, merged
+
+ARRIVED_KEPT: Final = 1_000
+"""Positions by which a record is known again; a client repeats one batch of the source at most."""
 
 R = TypeVar("R")
 
@@ -66,6 +72,8 @@ class PartitionTracker(Generic[R]):
         """Committed beyond it."""
         self.read_to = start
         """The position that will be read next."""
+        self._arrived: deque[int] = deque(maxlen=ARRIVED_KEPT)
+        """The positions of the records that arrived last."""
         self.unfinished = 0
         """Admitted positions that have not finished."""
         self._admitted_to = start
@@ -86,11 +94,16 @@ class PartitionTracker(Generic[R]):
     def admit(self, position: int) -> int | None:
         """A record arrived: where its interval begins, to be given to `finish`.
 
-        None if an earlier owner finished it. Raises `ValueError` if it was admitted before.
+        None if there is nothing to do for it: an earlier owner finished it, or it arrived before
+        (H14). Raises `ValueError` for one that was passed: it was taken for no record, and may be
+        committed as such.
         """
         if position < self.read_to:
+            if position in self._arrived:
+                return None
             raise ValueError(f"position {position} arrived after {self.read_to - 1}")
         self.read_to = position + 1
+        self._arrived.append(position)
         if self._before:
             if _covers(self._before, position):
                 return None

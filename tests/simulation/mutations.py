@@ -11,7 +11,7 @@ import pytest
 
 from consumers.journal import entries
 from consumers.retry import RetryPolicy
-from consumers.worker import assignment, core, endings, quarantine
+from consumers.worker import assignment, core, endings, quarantine, tracking
 from consumers.worker.duplicates import RecentRecords
 from consumers.worker.memory import MemorySource, MemoryTransactions
 from consumers.worker.ports import Committed
@@ -149,6 +149,17 @@ def lost_part(patch: Patch) -> None:
     patch.setattr(entries, "_parts", loses)
 
 
+def repeats_run(patch: Patch) -> None:
+    """What the client hands over again is run again (H14)."""
+    admit = tracking.PartitionTracker.admit
+
+    def admits(self: Any, position: int) -> int | None:
+        self.read_to = min(self.read_to, position)
+        return admit(self, position)
+
+    patch.setattr(tracking.PartitionTracker, "admit", admits)
+
+
 def raised_as_finished(patch: Patch) -> None:
     """What a commit held that raised counts as finished when its worker drains."""
     give_up = core.Core.give_up
@@ -178,6 +189,7 @@ MUTATIONS: Final[Mapping[str, tuple[Callable[[Patch], None], str, int]]] = {
         (forgets_repetitions, "no_duplicate_effect", 0),
         (raised_as_finished, "tiling", 0),
         (lost_part, "tiling", 0),
+        (repeats_run, "no_duplicate_effect", 0),
     )
 }
 """What is broken, the checker that must notice, and a seed from which on it soon does."""

@@ -73,6 +73,7 @@ Action = Literal[
     "raise_at",
     "move_at",
     "stop_at",
+    "repeat",
 ]
 
 
@@ -87,7 +88,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     its group and hears of nothing `for_ms` long, in the middle of what it is about to do (H3, H4).
     `raise_at` makes such a call raise what no adapter of ours expects: the worker must end. In the
     middle of it `move_at` rebalances its group, and `fault` befalls that call: nobody knows how it
-    ended, and its partitions go to others (H7); `stop_at` tells the worker to end.
+    ended, and its partitions go to others (H7); `stop_at` tells the worker to end. After `repeat`
+    its client hands over the last `times` positions again (H14).
     """
 
     at_ms: int
@@ -196,7 +198,12 @@ def make_schedule(seed: int) -> Schedule:
         ),
         loads=loads,
         foreign=_foreign(rng),
-        events=(*_events(rng, rough, loads), *_raising(seed), *_meeting(seed)),
+        events=(
+            *_events(rng, rough, loads),
+            *_raising(seed),
+            *_meeting(seed),
+            *_repeating(seed),
+        ),
     )
 
 
@@ -331,6 +338,21 @@ def _raising(seed: int) -> tuple[Event, ...]:
             action="raise_at",
             slot=rng.randrange(8),
             call=rng.choice(_RAISING).value,
+        )
+        for _ in range(count)
+    )
+
+
+def _repeating(seed: int) -> tuple[Event, ...]:
+    """By lots of their own as well."""
+    rng = random.Random(f"{seed}/repeating")
+    count = rng.choice((1, 3, 6)) if rng.random() < 0.2 else 0
+    return tuple(
+        Event(
+            at_ms=rng.randint(0, 2_500),
+            action="repeat",
+            slot=rng.randrange(8),
+            times=rng.choice((1, 2, 5, 30)),
         )
         for _ in range(count)
     )

@@ -548,6 +548,8 @@ class World:
                 member.stop.set()
             case "drain":
                 self._control(drain(worker.run_id))
+            case "repeat":
+                worker.source.repeat(event.times)
 
     def _cancel(self, subject: str) -> None:
         if subject in self._ids:

@@ -42,12 +42,14 @@ _log: Final = structlog.get_logger("agentlog.worker.source")
 class _Owned:
     """A partition while it is ours."""
 
-    __slots__ = ("metadata", "position", "token", "told")
+    __slots__ = ("first", "metadata", "position", "token", "told")
 
-    def __init__(self, token: int, metadata: GroupMetadata, position: int, told: int) -> None:
+    def __init__(self, token: int, metadata: GroupMetadata, first: int, told: int) -> None:
         self.token = token
         self.metadata = metadata
-        self.position = position
+        self.first = first
+        """What was read first."""
+        self.position = first
         """What is read next."""
         self.told = told
         """How far the listener knows that we have read."""
@@ -131,6 +133,15 @@ class MemorySource:
         """Die without a word: the group finds out when the session times out. For simulations."""
         self._task.cancel()
         self._put_away()
+
+    def repeat(self, count: int) -> None:
+        """Read again the last positions of all that is ours, as a client may (H14).
+
+        For simulations.
+        """
+        for owned in self._owned.values():
+            owned.position = max(owned.first, owned.position - count)
+        self._wake.set()
 
     # --- the task ----------------------------------------------------------------------------
 

@@ -86,15 +86,26 @@ def test_what_an_earlier_owner_finished_is_not_admitted_again() -> None:
     assert commit(tracker) == (15, [10, 14], [])
 
 
-def test_a_position_that_comes_twice_is_refused() -> None:
-    """A source that goes back needs a new assignment, not this one."""
+def test_a_position_that_was_passed_is_refused() -> None:
+    """It was taken for no record: a source that goes back needs a new assignment, not this one."""
     tracker: PartitionTracker[int] = PartitionTracker(5)
-    tracker.admit(5)
-    with pytest.raises(ValueError, match="position 5 arrived after 5"):
+    tracker.admit(6)
+    with pytest.raises(ValueError, match="position 5 arrived after 6"):
         tracker.admit(5)
     tracker.pass_to(9)
     with pytest.raises(ValueError, match="position 7"):
         tracker.admit(7)
+
+
+def test_h14_a_record_that_arrives_again_is_nothing_to_do() -> None:
+    """Whether it waits, has finished, is committed, or was a predecessor's."""
+    tracker: PartitionTracker[int] = PartitionTracker(5, [(7, 8)])
+    floors = {position: tracker.admit(position) for position in (5, 6, 7, 9)}
+    tracker.finish(5, floors[5] or 0, 5)
+    tracker.finish(6, floors[6] or 0, 6)
+    assert commit(tracker)[0] == 8
+    assert [tracker.admit(position) for position in (5, 6, 7, 9)] == [None] * 4
+    assert (tracker.unfinished, tracker.read_to) == (1, 10)
 
 
 def test_a_commit_takes_the_lowest_positions_that_there_is_room_for() -> None:
