@@ -17,7 +17,8 @@
 
 A type is bound to a mode by its own table or by `[default]`. A waiver names a lint rule or the kind
 of a compatibility finding; without `paths` it holds for the whole type. It needs a reason and a
-day after which it holds no more.
+day after which it holds no more. A released type that was removed may keep its table: there it is
+waived that it was (`type_removed`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import msgspec
 
 from streams.errors import ConfigurationError
 from streams.schemas.compatibility.modes import Mode
+from streams.schemas.lock import read_lock
 
 SUBJECTS_FILE: Final = "subjects.toml"
 
@@ -99,9 +101,17 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Subjects:
     """One folder's `subjects.toml`, for the types that the folder has."""
 
-    def __init__(self, path: Path, default: Default, subjects: dict[str, Subject]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        default: Default,
+        subjects: dict[str, Subject],
+        removed: dict[str, Subject],
+    ) -> None:
         self.path = path
         self.default = default
+        self.removed = removed
+        """By name, released types that the folder has no more and that have a table."""
         self._subjects = subjects
 
     def __iter__(self) -> Iterator[Subject]:
@@ -118,16 +128,19 @@ class Subjects:
 
 
 def read_subjects(folder: Path, types: Collection[str]) -> Subjects:
-    """The folder's `subjects.toml`, which must be about these types and no others.
+    """The folder's `subjects.toml`, which must be about these types, or released ones of the past.
 
     Raises `ConfigurationError` where it is missing or damaged, has a key that means nothing, is
-    about a type that the folder does not define, or gives a type no mode. Whether a waiver has
-    expired is asked of it with a day in hand, for a broken review must not stop a worker.
+    about a type that the folder neither defines nor has released, or gives a type no mode. Whether
+    a waiver has expired is asked of it with a day in hand, for a broken review must not stop a
+    worker.
     """
     path = folder / SUBJECTS_FILE
     found = _read(path)
-    for name in found.subject:
-        if name not in types:
+    others = [name for name in found.subject if name not in types]
+    released = {entry.type for entry in read_lock(folder).schemas} if others else set[str]()
+    for name in others:
+        if name not in released:
             raise ConfigurationError(
                 f"{path}: [subject.{name!r}] is about a type that {folder} does not define"
                 f"{_close(name, types)}"
@@ -136,6 +149,7 @@ def read_subjects(folder: Path, types: Collection[str]) -> Subjects:
         path,
         found.default,
         {name: _subject(path, name, found) for name in sorted(types)},
+        {name: _subject(path, name, found, otherwise=Mode.NONE) for name in others},
     )
 
 
@@ -153,9 +167,9 @@ def _read(path: Path) -> _File:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def _subject(path: Path, name: str, found: _File) -> Subject:
+def _subject(path: Path, name: str, found: _File, otherwise: Mode | None = None) -> Subject:
     own = found.subject.get(name, _Own())
-    mode = own.mode or found.default.mode
+    mode = own.mode or found.default.mode or otherwise
     if mode is None:
         raise ConfigurationError(
             f"{path}: {name} has no mode; give [subject.{name!r}] or [default] one of "

@@ -122,3 +122,14 @@ def test_a_folder_has_every_released_version_of_a_type(tmp_path: Path) -> None:
         (2, "Placed by somebody."),
     ]
     assert versions[1].id == versions[0].id + 1
+
+
+def test_a_released_type_that_was_removed_may_keep_its_table(tmp_path: Path) -> None:
+    """It is about no type that there is, and its waivers are still to be found."""
+    folder = write_folder(tmp_path, record("Placed"), record("Paid"))
+    with (folder / "subjects.toml").open("a") as file:
+        file.write(WAIVED.replace("unit-in-name", "type_removed"))
+    (folder / "order" / "Placed.avsc").unlink()
+    subjects = SchemaFolder(folder).subjects
+    assert [one.type for one in subjects] == ["acme.order.Paid"]
+    assert subjects.removed["acme.order.Placed"].waivers[0].rule == "type_removed"
