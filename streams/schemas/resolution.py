@@ -7,6 +7,9 @@ fastavro resolves them. It is given schemas on which it does what the specificat
 - Names have the kind of their type in them. fastavro takes an enum for a record of its name.
 - Defaults are values of their types. fastavro hands out the JSON that stands in the schema, the
   text "\u00ff" for a byte, and one and the same list to each record.
+
+Schemas that differ in their docs alone are not resolved at all. fastavro would, by the first branch
+of a union that matches, and fail where one of a namesake wrote.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from fastavro.read import SchemaResolutionError
 
 from streams.errors import DecodeError
 from streams.schemas.compatibility import InvalidSchema, ParsedSchema, parse_schema
+from streams.schemas.compatibility.alike import is_alike
 from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.model import Record
 from streams.schemas.compatibility.names import full_name, namespace_of, unqualified
@@ -44,6 +48,8 @@ def resolving(written: Schema, wanted: Schema) -> Decoder:
     decoder refuses first what is no value of its schema. Raises `DecodeError` if a schema is none.
     """
     decode_written = decoder_of(written)
+    if _is_alike(written, wanted):
+        return decode_written
     writer = _linked(written, lambda _, field: field["default"])
     # fastavro compares the two before it reads: what differs at once ends that, loops do not.
     writer = {"": "the writer's", **writer}
@@ -59,6 +65,13 @@ def resolving(written: Schema, wanted: Schema) -> Decoder:
     if _has_default_to_share(reader):
         return lambda b, i: _unshared(decode(b, i))
     return decode
+
+
+def _is_alike(written: Schema, wanted: Schema) -> bool:
+    try:
+        return is_alike(*(parse_schema(one, released=True) for one in (written, wanted)))
+    except InvalidSchema:
+        return False
 
 
 def _linked(schema: Schema, value_of: _ValueOf) -> dict[str, Any]:

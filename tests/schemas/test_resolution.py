@@ -41,6 +41,13 @@ def reading(writer: Any, reader: Any) -> Decoder:
     ("writer", "reader", "value", "read"),
     [
         pytest.param(
+            one([S, record("b.S")]),
+            one([S, record("b.S", doc="New.")]),
+            {"f": ("b.S", {})},
+            {"f": {}},
+            id="other docs, where of two records with one unqualified name the first matches",
+        ),
+        pytest.param(
             record("R", field("g", S)),
             record("R", field("k", ["null", S], default=None), field("g", ["null", "S"])),
             {"g": {"x": 2}},

@@ -6,6 +6,7 @@
     defaults     whether a default is a value of its type
     logical      logical types, and what becomes of values where they differ
     promotions   which primitive type may be read as which other, and what is lost
+    alike        whether two schemas differ in anything that a reader heeds
     matching     whether two types match at all: what chooses a union's branch
     renames      which of the writer's fields each of the reader's takes
     resolving    what there is to say of two types that match

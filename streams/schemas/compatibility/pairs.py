@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
+from streams.schemas.compatibility.alike import is_alike
 from streams.schemas.compatibility.findings import Finding, FindingKind, Report, Severity
 from streams.schemas.compatibility.matching import (
     Mismatch,
@@ -42,12 +43,12 @@ ROOT: Final = "$"
 def compare(writer: Any, reader: Any) -> Report:
     """What a reader makes of a writer's records; schemas as JSON, or parsed once for many.
 
-    Of one schema twice there is nothing to say: readers resolve differences. Raises `InvalidSchema`
-    for JSON that is no schema.
+    Of one schema twice there is nothing to say, whatever its docs: readers resolve differences.
+    Raises `InvalidSchema` for JSON that is no schema.
     """
     written = writer if isinstance(writer, ParsedSchema) else parse_schema(writer)
     wanted = reader if isinstance(reader, ParsedSchema) else parse_schema(reader)
-    if written.json == wanted.json:
+    if written.json == wanted.json or is_alike(written, wanted):
         return Report()
     return Report(tuple(_Comparison(written, wanted).findings()))
 

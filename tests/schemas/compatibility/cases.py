@@ -109,6 +109,8 @@ def _through_unfinished() -> tuple[Any, Any]:
     return writer, reader
 
 
+_FIRST: Final = record("a.S", field("x", "int"))
+
 CASES: Final = [
     # Primitive types and promotions.
     Case("same primitive", "int", "int", True, None),
@@ -199,6 +201,20 @@ CASES: Final = [
         "docs only",
         one("int", doc="Old."),
         record("R", field("f", "int", doc="New."), doc="A record."),
+        True,
+        None,
+    ),
+    Case(
+        "docs only, where of two records with one unqualified name the first would be taken",
+        one([_FIRST, record("b.S")]),
+        one([_FIRST, record("b.S", doc="New.")]),
+        True,
+        None,
+    ),
+    Case(
+        "docs, orders and other attributes alone, where readers choose otherwise",
+        one(["double", "int"], order="descending"),
+        record("R", {"owner": "shop", "type": ["double", "int"], "doc": "New.", "name": "f"}),
         True,
         None,
     ),

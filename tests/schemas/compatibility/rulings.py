@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from streams.schemas.compatibility import FindingKind as K
-from streams.schemas.compatibility import Severity
+from streams.schemas.compatibility import Severity, parse_schema
+from streams.schemas.compatibility.alike import is_alike
 from tests.schemas.compatibility.cases import (
     array,
     enum,
@@ -95,6 +96,16 @@ RULINGS: Final = (
         lambda it: any("string indices must be integers" in error for error in it.fastavro),
         record("R", field("g", enum("E", "X"))),
         record("R", field("f", enum("E", "X"), default="X"), field("g", ["null", "E"])),
+    ),
+    Ruling(
+        "other docs",
+        Disagreement.FASTAVRO_FAILS,
+        "Docs are nothing to a reader: the two have one canonical form. fastavro takes schemas for "
+        "the same only if their docs are, and resolves the others, by the first branch that "
+        "matches. Agentlog's readers resolve nothing there.",
+        lambda it: is_alike(*map(parse_schema, it.pair)),
+        one([record("a.S", field("x", "int")), record("b.S")]),
+        one([record("a.S", field("x", "int")), record("b.S", doc="New.")]),
     ),
     Ruling(
         "a short alias across namespaces",
