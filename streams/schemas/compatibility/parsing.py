@@ -40,6 +40,9 @@ from streams.schemas.compatibility.names import (
 
 NESTING_MAX: Final = 100
 """How deep schemas may be nested in one another; deeper ones are refused."""
+PATH_KEYS_MAX: Final = 40
+"""How many keys of a path are shown."""
+_KEYS_AT_ENDS: Final = 10
 _ORDERS: Final = ("ascending", "descending", "ignore")
 
 _T = TypeVar("_T", Record, Enum, Fixed)
@@ -64,8 +67,12 @@ class InvalidSchema(ConfigurationError):
 
 
 def path_text(path: Path) -> str:
-    """A path as people write it."""
-    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    """A path as people write it; of a long one the ends, with how many keys are left out."""
+    keys = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in path]
+    if len(keys) > PATH_KEYS_MAX:
+        left_out = len(keys) - 2 * _KEYS_AT_ENDS
+        keys[_KEYS_AT_ENDS:-_KEYS_AT_ENDS] = [f" … {left_out} more … "]
+    return "$" + "".join(keys)
 
 
 def parse_schema(schema: Any, *, released: bool = False) -> ParsedSchema:

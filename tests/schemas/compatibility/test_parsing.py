@@ -175,3 +175,21 @@ def test_what_stands_in_a_file_is_refused_with_line_and_column(text: str, where:
     with pytest.raises(InvalidSchema) as refused:
         parse_text(text, "R.avsc")
     assert where in str(refused.value)
+
+
+def test_a_path_that_is_too_long_to_read_is_cut_in_the_middle() -> None:
+    """Where it begins and where it ends, and how much is left out; line and column are whole."""
+    text = '{"type":"array","items":' * 101 + '"int"' + "}" * 101
+    with pytest.raises(InvalidSchema) as refused:
+        parse_text(text, "R.avsc")
+    ends = ".items" * 10
+    assert refused.value.path == f"${ends} … 80 more … {ends}"
+    column = len('{"type":"array","items":') * 100 + 1
+    assert str(refused.value).startswith(f"R.avsc:1:{column}: $.items")
+    assert len(str(refused.value)) < 250
+    schema: Any = "Nope"
+    for depth in range(10):
+        schema = record(f"R{depth}", field("f", schema))
+    with pytest.raises(InvalidSchema) as refused:
+        parse_schema(schema)
+    assert refused.value.path == "$" + ".fields[0].type" * 10
