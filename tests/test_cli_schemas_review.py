@@ -20,7 +20,7 @@ from streams.schemas import Catalogue, Codec
 from streams.topics import EVENTS
 from tests.consumers.reviewing.stored import PLACED, envelope, placed
 from tests.consumers.worker.harness import Bench
-from tests.schemas.folder import SUBJECTS, field, write_folder, write_type
+from tests.schemas.folder import SUBJECTS, field, record, write_folder, write_type
 
 Run = Callable[..., Any]
 BY = {"type": "enum", "name": "By", "symbols": ["CARD", "BILL", "CHEQUE"], "doc": "How.",
@@ -214,6 +214,31 @@ def test_a_fold_that_only_the_candidate_breaks_is_exit_1(run: Run, folder: Path)
     [fold] = document["folds"]
     assert fold["breaks"]
     assert "candidate: projection paid failed on" in fold["failed"]
+
+
+def test_a_type_that_goes_leaves_records_and_readers(run: Run, folder: Path) -> None:
+    """Both stand against it, and what reads it is folded all the same; a waiver lets it go."""
+    write_type(folder, record("Sent", field("sku")))
+    (folder / "order" / "Placed.avsc").unlink()
+    asked = ("--history", "now", "--projection", "folds:paid", "--code", "folds:paid")
+    result = run(*asked, "--format", "json")
+    assert result.exit_code == 1, result.output
+    document = json.loads(result.stdout)
+    one = next(it for it in document["types"] if it["type"] == PLACED)
+    assert (one["state"], one["versions"][0]["stored"]) == ("gone", CARD + CHEQUES)
+    [block] = one["against"]
+    assert block["rule"] == "type_removed"
+    assert f"47 records of it are stored, first {one['versions'][0]['first']}" in block["message"]
+    assert "it is read by projection paid.apply" in block["message"]
+    [fold] = document["folds"]
+    assert fold["equal"]
+    waiver = (
+        f'\n[[subject."{PLACED}".waivers]]\nrule = "type_removed"\n'
+        'reason = "the shop was sold"\nexpires = 2999-01-01\n'
+    )
+    with (folder / "subjects.toml").open("a") as file:
+        file.write(waiver)
+    assert run(*asked).exit_code == 0
 
 
 @pytest.mark.parametrize("format_", ["text", "markdown", "html"])

@@ -44,7 +44,10 @@ def _beside(one: TypeReview, *, looked: bool) -> Iterator[tuple[Cell, ...]]:
     for version in one.versions:
         is_gone = one.change.after is None
         verdict = Cell("no type to read it as", LATE) if is_gone else _by_schemas(version)
-        yield (Cell(version.label), Cell(""), verdict, _stored(version, looked=looked))
+        stored = _stored(version, looked=looked)
+        if is_gone and version.observed is not None:
+            stored = Cell(f"{stored.text}, first {version.observed.first}", BAD)
+        yield (Cell(version.label), Cell(""), verdict, stored)
         findings: dict[str, list[Finding]] = {}
         for finding in version.report.findings:
             findings.setdefault(finding.path, []).append(finding)

@@ -11,14 +11,19 @@ import msgspec
 
 from consumers.reviewing.sites import Happening
 from consumers.reviewing.verdict import Version
+from consumers.usage import Reader
 from streams.schemas.compatibility import FindingKind, ModeReport, Severity
 from streams.schemas.lint import Problem
 from streams.schemas.subjects import Waiver
 
 BLOCKING: Final = (Happening.FAILED, Happening.VALUE_CHANGED)
 """What must happen to no stored record; waivers name these as rules."""
-RULES: Final = (*FindingKind, *BLOCKING)
+REMOVED: Final = "type_removed"
+"""Rule that no type goes of which records are stored, or which code reads."""
+RULES: Final = (*FindingKind, *BLOCKING, REMOVED)
 """What waivers may name beside the rules of lint."""
+READERS_MAX: Final = 3
+"""Readers of a type that is gone that are named; the review lists all."""
 _BRANCH: Final = re.compile(r"[|→][A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -51,6 +56,35 @@ def blocks_of(
     ]
     # Waivers of lint were looked at where it was done.
     return (*waived, *(Block(one.rule, one.path, one.message) for one in problems))
+
+
+def block_of_removal(
+    versions: Sequence[Version],
+    readers: Sequence[Reader],
+    waivers: Iterable[Waiver],
+    today: date,
+) -> tuple[Block, ...]:
+    """What stands against it that a type goes: records of it that are stored, code that reads it."""
+    rests_on = []
+    if stored := sum(version.stored for version in versions):
+        first = min(one.observed.first for one in versions if one.observed and one.observed.first)
+        are = "record of it is" if stored == 1 else "records of it are"
+        rests_on.append(
+            f"{stored:,} {are} stored, first {first}, and would be read as written, each by its "
+            "own version"
+        )
+    if readers:
+        named = [f"{one.kind} {one.owner}.{one.name}" for one in readers[:READERS_MAX]]
+        more = [f"{len(readers) - READERS_MAX} more"] if len(readers) > READERS_MAX else []
+        rests_on.append(f"it is read by {', '.join([*named, *more])}")
+    if not rests_on:
+        return ()
+    about = [waiver for waiver in waivers if waiver.covers(REMOVED, "")]
+    waiver = next((one for one in about if one.holds(today)), None)
+    if about and waiver is None:
+        last = max(about, key=lambda one: one.expires)
+        rests_on.append(f"waived until {last.expires}; {last.owner} decides")
+    return (Block(REMOVED, "$", "; ".join(rests_on), waiver),)
 
 
 def _of_mode(mode: ModeReport) -> Iterator[Block]:

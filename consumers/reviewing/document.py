@@ -82,6 +82,7 @@ def _version_document(version: Version, *, is_read: bool) -> dict[str, Any]:
         "compatible": version.report.compatible if is_read else None,
         "findings": version.report.findings,
         "stored": version.stored,
+        "first": str(observed.first) if observed and observed.first else None,
         "passed": version.passed,
         "decoded": version.passed + (observed.decoded if observed else 0),
         "failed": observed.failed if observed else 0,

@@ -55,6 +55,8 @@ class Observed(msgspec.Struct):
     failed: int = 0
     failed_today: int = 0
     """Of the failed, those that today's reader cannot read either."""
+    first: First | None = None
+    """Of all of them."""
     sites: Sites = msgspec.field(default_factory=dict)
     topics: dict[str, int] = msgspec.field(default_factory=dict)
     """Records by topic (full name)."""
@@ -69,6 +71,7 @@ class Observed(msgspec.Struct):
         self.records += other.records
         self.failed += other.failed
         self.failed_today += other.failed_today
+        self.first = min(filter(None, (self.first, other.first)), default=None)
         merge_seen(self.sites, other.sites)
         for topic, count in other.topics.items():
             self.topics[topic] = self.topics.get(topic, 0) + count

@@ -26,7 +26,7 @@ class Observing:
         self._observed = Observed()
         self._seen: dict[int, Seen] = {}
         self._hits: list[Hit] = []
-        self._first: First | None = None
+        self._decoded: First | None = None
 
     def add(
         self, values: Sequence[Any], places: Sequence[int], start: int, records: Sequence[Record]
@@ -35,6 +35,8 @@ class Observing:
         walk, hits, observed = self._walk, self._hits, self._observed
         hit = hits.append
         observed.records += len(places)
+        if observed.first is None:
+            observed.first = first_of(records[places[0]], Shown("", ""))
         for n in places:
             try:
                 walk(values[n], start, hit)
@@ -47,17 +49,17 @@ class Observing:
             else:
                 if hits:
                     self._note(records, n)
-                if self._first is None:
-                    self._first = first_of(records[n], Shown("", ""))
+                if self._decoded is None:
+                    self._decoded = first_of(records[n], Shown("", ""))
 
     def finish(self) -> Observed:
         """What became of them."""
         sites, observed = self._reading.sites, self._observed
-        for k in self._reading.always if self._first else ():
-            assert self._first is not None
+        for k in self._reading.always if self._decoded else ():
+            assert self._decoded is not None
             shown = sites[k].show(None)
             first = msgspec.structs.replace(
-                self._first, today=shown.today, candidate=shown.candidate
+                self._decoded, today=shown.today, candidate=shown.candidate
             )
             merge_seen(
                 observed.sites, {(sites[k].happening, sites[k].path): Seen(observed.decoded, first)}

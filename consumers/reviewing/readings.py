@@ -55,10 +55,12 @@ class Reading(Protocol):
 
 def reading_of(sides: Sides, writer: WriterSchema) -> Reading:
     """How the records of a writer's schema are judged. Raises `InvalidSchema`, `DecodeError`."""
+    if sides.is_gone(writer):  # nobody reads it as anything: it is counted, and damage told
+        return _Watched(writer, None, None)
     ways = [side.way_up(writer) for side in (sides.today, sides.candidate)]
     if any(rung.step is not None for way in ways for rung in way):
         return _Twice(sides, writer)
-    return _Watched(sides, writer)
+    return _Watched(writer, *(_read_as(side, writer) for side in (sides.today, sides.candidate)))
 
 
 class Readings:
@@ -93,10 +95,14 @@ def readings_of(sides: Sides) -> Readings:
 
 
 class _Watched:
-    def __init__(self, sides: Sides, writer: WriterSchema) -> None:
+    """What both readers' schemas make of a writer's records; None: it is read as written."""
+
+    def __init__(
+        self, writer: WriterSchema, today: ParsedSchema | None, candidate: ParsedSchema | None
+    ) -> None:
         self._written = parse_schema(writer.schema, released=True)
-        self._today = _read_as(sides.today, writer)
-        watch = self._watch(_read_as(sides.candidate, writer))
+        self._today = today
+        watch = self._watch(candidate)
         self.sites = watch.sites
         self.always = watch.always
         self.walk = watch.walk

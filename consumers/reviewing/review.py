@@ -8,7 +8,7 @@ from datetime import date
 
 import msgspec
 
-from consumers.reviewing.blocking import RULES, Block, blocks_of
+from consumers.reviewing.blocking import RULES, Block, block_of_removal, blocks_of
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
 from consumers.reviewing.sides import ENVELOPE, Change, Sides
@@ -36,7 +36,7 @@ from streams.schemas.compatibility import (
 )
 from streams.schemas.folders import SchemaFolder, reserved_names
 from streams.schemas.lint import Problem, lint
-from streams.schemas.subjects import Subject
+from streams.schemas.subjects import Subject, Waiver
 from streams.schemas.upcasting import load_upcasters, require_way_up
 
 
@@ -123,20 +123,20 @@ def review_type(
     the topics of each group. Raises `InvalidSchema`, `ConfigurationError`.
     """
     versions = versions_of(sides, change, gathered, codec_schemas)
-    is_gone = change.after is None
-    is_type = not is_gone and change.name != ENVELOPE
+    is_type = change.after is not None and change.name != ENVELOPE
     subject = SchemaFolder(sides.head).subjects.of(change.name) if is_type else None
     problems = _lint(change, subject, today) if is_type else ()
     mode, modes, deployed = _modes(sides, change, subject)
-    blocks = blocks_of(
-        mode or ModeReport(Mode.NONE, ()),
-        () if is_gone else versions,
-        problems,
-        subject.waivers if subject else (),
-        today,
-    )
-    topics = {topic for one in versions if one.observed for topic in one.observed.topics}
     names = {change.name, change.was}
+    reading = tuple(one for one in readers if any(one.of(name) for name in names))
+    blocks: tuple[Block, ...]
+    if change.after is None:
+        blocks = block_of_removal(versions, reading, _waivers_of_gone(sides, change), today)
+    else:
+        waivers = subject.waivers if subject else ()
+        asked = mode or ModeReport(Mode.NONE, ())
+        blocks = blocks_of(asked, versions, problems, waivers, today)
+    topics = {topic for one in versions if one.observed for topic in one.observed.topics}
     is_whole = gathered is not None and not gathered.is_sample
     return TypeReview(
         change=change,
@@ -152,7 +152,7 @@ def review_type(
             for one in (versions if is_type else ())
         ),
         lint=problems,
-        readers=tuple(one for one in readers if any(one.of(name) for name in names)),
+        readers=reading,
         groups=tuple(sorted(name for name, read in groups.items() if topics & set(read))),
         blocks=(*blocks, *_start_up(sides, change)),
     )
@@ -194,6 +194,12 @@ def _mode_before(sides: Sides, change: Change) -> Mode | None:
     with suppress(ConfigurationError):  # a base that was wrong is mended by its successor
         return base.subjects.of(change.was).mode
     return None
+
+
+def _waivers_of_gone(sides: Sides, change: Change) -> tuple[Waiver, ...]:
+    head = SchemaFolder(sides.head)
+    subject = head.subjects.removed.get(change.name) if change.name != ENVELOPE else None
+    return subject.waivers if subject else ()
 
 
 def _lint(change: Change, subject: Subject | None, today: date) -> tuple[Problem, ...]:

@@ -147,7 +147,7 @@ def _folds(
         if gathered.is_sample:
             why = "folded only over a whole history, and this is a sample"
         elif not gathered.evidence.observed:
-            why = "no record of a type that changed is stored"
+            why = "no stored record is read otherwise than today"
         if why:
             found.append(Folded(name=projection.name, passed_over=why))
             continue

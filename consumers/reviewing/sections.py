@@ -49,7 +49,7 @@ def looked_at(review: Review) -> str:
 
 def type_sections(one: TypeReview, *, looked: bool) -> Iterator[Section]:
     """Everything on one type, the verdict first."""
-    yield Section("", (), list(_summary(one)))
+    yield Section("", (), list(_summary(one, looked=looked)))
     if one.differences:
         yield table("What changed", ("field", "change"), _changes(one))
     if one.versions:
@@ -97,9 +97,9 @@ def _records(gathered: Gathered) -> str:
     return f"{text}, {unknown:,} whose schema nobody knows" if unknown else text
 
 
-def _summary(one: TypeReview) -> Iterator[tuple[Cell, ...]]:
+def _summary(one: TypeReview, *, looked: bool) -> Iterator[tuple[Cell, ...]]:
     if one.change.after is None:
-        yield Cell("type"), Cell("gone; what is stored of it stays as it was written", LATE)
+        yield Cell("type"), Cell(f"gone; {_left_of(one, looked=looked)}", LATE)
     if one.mode is not None:
         yield from _mode(one.mode, one.mode_before)
     if one.subject is not None:
@@ -118,6 +118,15 @@ def _summary(one: TypeReview) -> Iterator[tuple[Cell, ...]]:
         yield Cell("in agentlog's readers"), Cell(_MEANING)
     if one.groups:
         yield Cell("groups on its topics"), Cell(", ".join(one.groups))
+
+
+def _left_of(one: TypeReview, *, looked: bool) -> str:
+    """What a type leaves that is gone."""
+    if not looked:
+        return "whether records of it are stored was not looked at"
+    if not one.records:
+        return "no record of it was met"
+    return f"{many_of(one.records, 'record')} of it stay as they were written"
 
 
 def _unknown(why: str, seen: Seen) -> tuple[Cell, ...]:

@@ -75,7 +75,7 @@ class Sides:
 
     def versions(self, change: Change) -> tuple[Rung, ...]:
         """The released versions of a changed type, oldest first, by whatever name."""
-        event = self.candidate.types.get(change.name)
+        event = (self.today if change.after is None else self.candidate).types.get(change.name)
         names = event.names if event is not None else (change.name,)
         released = _released(self.head)[1]
         return tuple(rung for name in names for rung in released.get(name, ()))
@@ -87,9 +87,16 @@ class Sides:
         released = [rungs for one in changes if (rungs := self.versions(one))]
         return [self.candidate.way_up(rungs[0].writer) for rungs in released]
 
+    def is_gone(self, writer: WriterSchema) -> bool:
+        """Whether only the base has the type that this schema wrote."""
+        before, after = (one.find(writer.payload_name) for one in (self.today, self.candidate))
+        return before is not None and after is None
+
     def is_affected(self, writer: WriterSchema) -> bool:
         """Whether the two sides may make different things of what this schema wrote."""
-        return _reading(self.today, writer) != _reading(self.candidate, writer)
+        return self.is_gone(writer) or (
+            _reading(self.today, writer) != _reading(self.candidate, writer)
+        )
 
     @cached_property
     def envelopes(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -107,11 +114,10 @@ class Sides:
     def changes(self) -> tuple[Change, ...]:
         """The payload types that differ, or are raised otherwise by upcasters; the gone last."""
         before, after = SchemaFolder(self.base).types, SchemaFolder(self.head).types
-        found, kept = [], set()
+        found = []
         for name in sorted(after):
             event = self.candidate.types[name]
             was = next((old for old in (name, *event.aliases) if old in before), "")
-            kept.add(was)
             old = before[was].schema if was else None
             change = Change(name, was, old, after[name].schema)
             same = old is not None and fingerprint(old) == fingerprint(after[name].schema)
@@ -120,8 +126,19 @@ class Sides:
         envelopes = [_envelope(folder) for folder in (self.base, self.head)]
         if envelopes[0] != envelopes[1]:
             found.append(Change(ENVELOPE, ENVELOPE, *envelopes))
-        gone = [name for name in sorted(before) if name not in kept]
-        return (*found, *(Change(name, name, before[name].schema, None) for name in gone))
+        return (*found, *self._gone())
+
+    def _gone(self) -> Iterator[Change]:
+        """Types that only the base has, and former names that only its types go by."""
+        released = _released(self.head)[1]
+        for name, file in sorted(SchemaFolder(self.base).types.items()):
+            if self.candidate.find(name) is None:
+                yield Change(name, name, file.schema, None)
+                continue
+            for old in self.today.types[name].aliases:
+                if old in released and self.candidate.find(old) is None:
+                    newest = released[old][-1].writer.schema["fields"][-1]["type"]
+                    yield Change(old, old, newest, None)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from consumers.reviewing.page import review_page
 from consumers.reviewing.review import Review, review_type
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.verdict import Need
+from consumers.usage import Reader, ReaderKind, Reads
 from streams.envelope import Envelope
 from streams.errors import ConfigurationError
 from streams.memory import MemoryLog, MemoryLogReader
@@ -67,20 +68,104 @@ def test_records_that_are_read_as_before_are_no_missing_ones(
     assert document(made)["types"][0]["versions"][0]["decoded"] == 30
 
 
-def test_of_a_type_that_is_gone_its_records_are_told(log: MemoryLog, tmp_path: Path) -> None:
-    """By its versions; there is no verdict, for there is nothing to read them as."""
+@pytest.fixture
+def removing(log: MemoryLog, tmp_path: Path) -> tuple[Sides, str]:
+    """A change that takes a type away of whose two versions there are records; where they begin."""
     base = write_folder(tmp_path / "s", placed(), record("Sent"))
-    append(log, base, [{} for _ in range(30)])
+    places = append(log, base, [{} for _ in range(30)])
+    write_folder(base, placed(WRAPPED))
+    append(log, base, [{"gift_wrap": True} for _ in range(12)])
     sides = sides_of(base)
     (sides.head / "order" / "Placed.avsc").unlink()
+    return sides, places[0]
+
+
+def test_a_type_of_which_records_are_stored_does_not_go(
+    log: MemoryLog, removing: tuple[Sides, str]
+) -> None:
+    """By its versions; there is no verdict, for there is nothing to read them as."""
+    sides, first = removing
     made = reviewed(log, sides)
     [one] = made.types
-    assert ([it.label for it in one.versions], one.records, one.needs) == (["v1"], 30, ())
-    assert made.fine
+    assert ([it.label for it in one.versions], one.records, one.needs) == (["v1", "v2"], 42, ())
+    [block] = one.against
+    assert (block.rule, block.path) == ("type_removed", "$")
+    assert f"42 records of it are stored, first {first}" in block.message
     said = markdown(made)
-    assert "no type to read it as | ✓ 30 records, read as before" in said
+    assert "no type to read it as | ✕ 30 records, 30 decoded, first test.events" in said
+    assert "type\\_removed" in said
     assert "compatible" not in said
-    assert document(made)["types"][0]["versions"][0]["compatible"] is None
+    assert first in Page(review_page(made)).text
+    shown = document(made)["types"][0]
+    assert [it["stored"] for it in shown["versions"]] == [30, 12]
+    assert (shown["versions"][0]["compatible"], shown["versions"][0]["first"]) == (None, first)
+    assert shown["against"][0]["rule"] == "type_removed"
+
+
+def test_that_a_type_goes_is_waived_in_its_own_table(
+    log: MemoryLog, removing: tuple[Sides, str]
+) -> None:
+    """It stays in the folder's file; a waiver that has expired is named, and holds no more."""
+    sides, _ = removing
+    waiver = f'\n[[subject."{PLACED}".waivers]]\nrule = "type_removed"\nreason = "Sold."\n'
+    path = sides.head / "subjects.toml"
+    path.write_text(f"{SUBJECTS}{waiver}expires = 2026-11-21\n")
+    expired = reviewed(log, sides)
+    assert not expired.fine
+    assert "waived until 2026-11-21; orders decides" in markdown(expired)
+    path.write_text(f"{SUBJECTS}{waiver}expires = 2026-11-22\n")
+    made = reviewed(log, sides)
+    assert made.fine
+    assert "until 2026-11-22, orders: Sold." in markdown(made)
+
+
+def test_a_type_that_code_reads_does_not_go(tmp_path: Path) -> None:
+    """Whatever is stored; without records and readers nothing stands against it."""
+    base = write_folder(tmp_path / "s", placed(), record("Sent"))
+    sides = sides_of(base)
+    (sides.head / "order" / "Placed.avsc").unlink()
+    reads = (Reads(PLACED, ("sku",)),)
+    handlers = [
+        Reader(ReaderKind.HANDLER, "shop", f"on_{n}", "shop.py:9", ("events",), reads)
+        for n in range(5)
+    ]
+    [change] = sides.changes()
+    for readers, said in (
+        ((), []),
+        (handlers[:1], ["it is read by handler shop.on_0"]),
+        (
+            handlers,
+            ["it is read by handler shop.on_0, handler shop.on_1, handler shop.on_2, 2 more"],
+        ),
+    ):
+        made = review_type(
+            sides,
+            change,
+            gathered=None,
+            codec_schemas={},
+            readers=readers,
+            groups={},
+            today=TODAY,
+        )
+        assert [block.message for block in made.blocks] == said
+
+
+def test_a_former_name_that_nothing_goes_by_any_more_is_a_type_that_goes(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    """What was stored under it is read as nothing then; the type of today has none of it."""
+    base = write_folder(tmp_path / "s", placed())
+    append(log, base, [{} for _ in range(30)])
+    (base / "order" / "Placed.avsc").unlink()
+    write_folder(base, record("Made", field("sku"), aliases=["Placed"]))
+    made = reviewed(log, sides_of(base, record("Made", field("sku"))))
+    shown = {one.change.name: one for one in made.types}
+    assert {name: one.state for name, one in shown.items()} == {
+        "acme.order.Made": "changed",
+        PLACED: "gone",
+    }
+    assert [block.rule for block in shown[PLACED].against] == ["type_removed"]
+    assert shown[PLACED].records == 30
 
 
 def test_a_record_that_is_broken_today_stands_against_no_change(
