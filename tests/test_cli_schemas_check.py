@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,36 @@ def test_a_pair_that_is_none(run: Run, tmp_path: Path, line: str, said: str) -> 
     assert f"{path}{said}" in finding["message"]
     assert isinstance(checked.exception, ConfigurationError)
     assert checked.exception.exit_code == 2
+
+
+def test_a_byte_order_mark_is_passed_over(run: Run, tmp_path: Path) -> None:
+    """Of files, of many pairs, of a text in a pair; and lines and columns go by what is shown."""
+    mark = "\ufeff"
+    placed = write(tmp_path / "Placed.avsc", mark + json.dumps(PLACED))
+    assert run("--writer", placed, "--reader", placed).exit_code == 0
+    pair = json.dumps({"writer": PLACED, "reader": mark + json.dumps(PLACED)})
+    assert run("--pairs", write(tmp_path / "pairs", f"{mark}{pair}\n{pair}\n")).exit_code == 0
+    write(placed, mark + '{"type": "Nope"}')
+    refused = run("--writer", placed, "--reader", placed)
+    assert f"{placed}:1:1: $: type 'Nope'" in str(refused.exception)
+
+
+@pytest.mark.parametrize("command", ["check", "lint", "diff", "lock"])
+def test_a_folder_with_byte_order_marks(tmp_path: Path, command: str) -> None:
+    """Whoever reads it passes over them: in types, locked texts and subjects.toml."""
+    folder = write_folder(tmp_path / "schemas", PLACED)
+    for path in (*folder.glob("*/*.avsc"), folder / "subjects.toml"):
+        path.write_bytes(BOM_UTF8 + path.read_bytes())
+    done = CliRunner().invoke(cli, ["schemas", command, "--folder", str(folder)])
+    assert done.exit_code == 0, done.exception
+
+
+def test_a_file_that_is_not_utf_8(run: Run, tmp_path: Path) -> None:
+    """It is named, and what to do about it."""
+    path = tmp_path / "Placed.avsc"
+    path.write_bytes(json.dumps(PLACED).encode("utf-16"))
+    refused = run("--writer", path, "--reader", path)
+    assert str(refused.exception) == f"{path} is not UTF-8 at byte 0: save it as UTF-8"
 
 
 def test_a_folder_against_its_past(run: Run, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from streams.schemas.compatibility import (
     compare,
     parse_schema,
 )
-from streams.schemas.compatibility.texts import located, read_json
+from streams.schemas.compatibility.texts import BOM, located, read_json
 from streams.schemas.folders import SchemaFolder, parse_file
 
 _COLOURS = {
@@ -121,6 +121,8 @@ def _compare_line(raw: bytes, source: str, number: int) -> Report:
     except UnicodeDecodeError as error:
         where = f"{source}:{number}:{error.start + 1}"
         raise InvalidSchema((), "not UTF-8", where) from error
+    if number == 1:
+        line = line.removeprefix(BOM)
     pair = read_json(line, source, first_line=number)
     sides = []
     for side in ("writer", "reader"):
@@ -138,9 +140,10 @@ def _compare_line(raw: bytes, source: str, number: int) -> Report:
 
 def _parsed(schema: Any) -> ParsedSchema:
     """A schema, or the text of one in a string."""
-    if isinstance(schema, str) and schema.lstrip().startswith(_JSON_BEGINS):
+    text = schema.removeprefix(BOM) if isinstance(schema, str) else ""
+    if text.lstrip().startswith(_JSON_BEGINS):
         try:
-            schema = read_json(schema, "")
+            schema = read_json(text, "")
         except InvalidSchema as error:
             raise InvalidSchema((), f"inside of its string: {error.problem}") from error
     return parse_schema(schema)

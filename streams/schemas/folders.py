@@ -21,7 +21,7 @@ import streams
 from streams.envelope import Kind
 from streams.errors import ConfigurationError
 from streams.schemas.compatibility import ParsedSchema, parse_text
-from streams.schemas.compatibility.texts import read_json
+from streams.schemas.compatibility.texts import BOM, read_json
 from streams.schemas.lock import LOCKED_FOLDER, Lock, read_lock, read_locked
 from streams.schemas.subjects import SUBJECTS_FILE, Subjects, read_subjects
 from streams.schemas.writer_schema import PAYLOAD_FIELD
@@ -146,11 +146,13 @@ def read_avsc(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8").removeprefix(BOM)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8 at byte {error.start}") from error
+        raise ConfigurationError(
+            f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8"
+        ) from error
 
 
 def _payload(path: Path) -> dict[str, Any]:

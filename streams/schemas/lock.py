@@ -135,7 +135,7 @@ def read_locked(folder: Path, entry: LockedSchema) -> dict[str, Any]:
     """The text of a locked version, checked against its fingerprint."""
     path = folder / LOCKED_FOLDER / entry.file_name
     try:
-        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}; restore it from git") from error
     if fingerprint(schema) != entry.sha256:

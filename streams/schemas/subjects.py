@@ -23,6 +23,7 @@ waived that it was (`type_removed`).
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from datetime import date
 from difflib import get_close_matches
@@ -155,7 +156,7 @@ def read_subjects(folder: Path, types: Collection[str]) -> Subjects:
 
 def _read(path: Path) -> _File:
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=_File)
+        return msgspec.toml.decode(path.read_bytes().removeprefix(BOM_UTF8), type=_File)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"there is no {path}, so no type has a compatibility mode; write one that begins with "

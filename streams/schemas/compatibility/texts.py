@@ -9,6 +9,8 @@ from typing import Any, Final, NoReturn
 from streams.schemas.compatibility.model import ParsedSchema
 from streams.schemas.compatibility.parsing import NESTING_MAX, InvalidSchema, Path, parse_schema
 
+BOM: Final = "\ufeff"
+"""How some editors begin a text. It is no JSON, and a parser may pass over it (RFC 8259, 8.1)."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _HALF: Final = re.compile(r"\\u[dD]")
 
