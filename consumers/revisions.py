@@ -17,12 +17,16 @@ GIT_S_MAX: Final = 60
 """Seconds that one call of git may take."""
 
 
+class NotThereYet(ConfigurationError):
+    """The revision has no such folder."""
+
+
 @contextmanager
 def folder_at(folder: Path, revision: str) -> Iterator[Path]:
     """A copy of `folder` as it was, removed at the end; `revision` is a branch, a tag, a commit.
 
-    Raises `ConfigurationError` where git is missing, the folder is in no repository, there is no
-    such revision, or the folder was not there yet.
+    Raises `ConfigurationError` where git is missing, the folder is in no repository or there is no
+    such revision; of that, `NotThereYet` where the revision has no such folder.
     """
     folder = folder.resolve()
     top = Path(_git(folder, "rev-parse", "--show-toplevel", wrong="is in no git repository"))
@@ -36,7 +40,11 @@ def folder_at(folder: Path, revision: str) -> Iterator[Path]:
         wrong=f"has no revision {revision!r} to compare with; `git fetch` it, or name another",
     )
     inside = folder.relative_to(top.resolve())
-    wrong = f"was not there at {revision} ({commit[:10]}); name a later revision"
+    at = f"{revision} ({commit[:10]})"
+    wrong = f"cannot be read at {at}; `git fsck` tells what is missing"
+    # An archive that is refused does not tell whether it is for this.
+    if not _run(top, "ls-tree", "-d", commit, "--", str(inside), wrong=wrong, of=folder):
+        raise NotThereYet(f"{folder} was not there at {at}; name a later revision")
     raw = _run(top, "archive", "--format=tar", commit, "--", str(inside), wrong=wrong, of=folder)
     with tempfile.TemporaryDirectory(prefix="agentlog-") as copied:
         with tarfile.open(fileobj=io.BytesIO(raw)) as archive:

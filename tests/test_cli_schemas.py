@@ -143,6 +143,9 @@ def test_a_folder_that_was_not_there_yet_is_said(run: Run, folder: Path) -> None
     later = write_folder(folder.parent / "later", record("Sent"))
     refused = run("diff", "--base", "one", "--folder", str(later))
     assert "was not there at one" in str(refused.exception)
+    # Nothing was released by then that its lock would have to keep.
+    locked = run("lock", "--check", "--base", "one", "--folder", str(later))
+    assert (locked.exit_code, locked.stdout) == (0, "nothing to lock\n")
 
 
 def test_an_id_that_was_renumbered_since_a_revision_is_refused(run: Run, folder: Path) -> None:

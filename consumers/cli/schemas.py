@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from consumers.cli import (
     schemas_sync,
 )
 from consumers.cli.output import emit, stderr, stdout
-from consumers.revisions import folder_at
+from consumers.revisions import NotThereYet, folder_at
 from streams.errors import ProofFailed
 from streams.schemas import EventType
 from streams.schemas.catalogue import update_lock
@@ -98,7 +99,8 @@ def lock(
     """Give new and changed schemas an id. Commit what it writes; nothing is ever renumbered."""
     where = folder or read_settings().schemas_dir or builtin_folder()
     if base is not None:
-        with folder_at(where, base) as copied:
+        # Before its first commit a folder had released nothing.
+        with suppress(NotThereYet), folder_at(where, base) as copied:
             require_kept(where / LOCK_FILE, read_lock(where), read_lock(copied))
     added = update_lock(where, dry_run=check)
     for entry in added:

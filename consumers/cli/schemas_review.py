@@ -29,7 +29,13 @@ from consumers.reviewing.markdown import markdown
 from consumers.reviewing.page import review_page
 from consumers.reviewing.review import Review
 from consumers.reviewing.reviewing import Log, Looks, review
-from consumers.reviewing.sections import last_sections, looked_at, type_sections, verdict_of
+from consumers.reviewing.sections import (
+    last_sections,
+    looked_at,
+    notice_of,
+    type_sections,
+    verdict_of,
+)
 from consumers.reviewing.sides import Sides, open_sides
 from consumers.usage import reader_of
 from streams.brokers.embedded import Instance
@@ -190,6 +196,8 @@ def _show(made: Review, format_: Format) -> None:
 
 def _show_text(made: Review) -> None:
     stderr.print(looked_at(made), style="dim", markup=False, soft_wrap=True)
+    if notice := notice_of(made):
+        stdout.print(_text(Cell(notice, LATE)), soft_wrap=True)
     for one in made.types:
         stdout.print(Text(one.change.name, "bold").append(f"  {one.state}", "dim"))
         for section in type_sections(one, looked=made.gathered is not None):

@@ -64,7 +64,7 @@ def block_of_removal(
     waivers: Iterable[Waiver],
     today: date,
 ) -> tuple[Block, ...]:
-    """What stands against it that a type goes: records of it that are stored, code that reads it."""
+    """What stands against it that a type goes: records that are stored of it, code that reads."""
     rests_on = []
     if stored := sum(version.stored for version in versions):
         first = min(one.observed.first for one in versions if one.observed and one.observed.first)

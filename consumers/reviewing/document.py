@@ -17,6 +17,7 @@ def document(review: Review) -> dict[str, Any]:
         "folder": review.folder,
         "base": review.base,
         "head": review.head,
+        "is_first": review.is_first,
         "history": None
         if gathered is None
         else {

@@ -8,7 +8,13 @@ from typing import Final
 from consumers.pages import on_one_line
 from consumers.reviewing.cells import BAD, GOOD, LATE, Cell, Section
 from consumers.reviewing.review import Review
-from consumers.reviewing.sections import last_sections, looked_at, type_sections, verdict_of
+from consumers.reviewing.sections import (
+    last_sections,
+    looked_at,
+    notice_of,
+    type_sections,
+    verdict_of,
+)
 
 _SIGNS: Final = {GOOD: "✓ ", LATE: "△ ", BAD: "✕ "}
 _TROUBLE: Final = str.maketrans(
@@ -27,6 +33,9 @@ def _lines(review: Review) -> Iterator[str]:
     yield ""
     names = f"{_plain(review.base)} → {_plain(review.head)}"
     yield f"{names}; {_plain(looked_at(review))}."
+    if notice := notice_of(review):
+        yield ""
+        yield f"**{_SIGNS[LATE]}{_plain(notice)}**"
     for one in review.types:
         yield ""
         yield f"## {_plain(one.change.name)} ({one.state})"

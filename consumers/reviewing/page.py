@@ -9,7 +9,13 @@ from typing import Final
 from consumers.pages import facts, page, table, text
 from consumers.reviewing.cells import BAD, GOOD, Cell, Section
 from consumers.reviewing.review import Review, TypeReview
-from consumers.reviewing.sections import last_sections, looked_at, type_sections, verdict_of
+from consumers.reviewing.sections import (
+    last_sections,
+    looked_at,
+    notice_of,
+    type_sections,
+    verdict_of,
+)
 from consumers.reviewing.sites import Happening
 
 _STYLE: Final = Path(__file__).with_name("page.css")
@@ -27,6 +33,7 @@ def review_page(review: Review) -> str:
             f'<header><h1 class="{verdict.tone}">{_text(verdict.text).capitalize()}</h1>',
             f'<p class="of"><code>{_text(review.base)}</code> → '
             f"<code>{_text(review.head)}</code> · {_text(looked_at(review))}</p></header>",
+            *(f'<p class="notice">{_text(one)}</p>' for one in filter(None, [notice_of(review)])),
             _figures(review),
             *(line for one in review.types for line in _type(one, review)),
             *(line for section in last_sections(review) for line in _section(section)),

@@ -97,6 +97,8 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     without: str = ""
     """Why there is no evidence."""
     folds: tuple[Folded, ...] = ()
+    is_first: bool = False
+    """The base has no schemas in this folder yet."""
 
     @property
     def fine(self) -> bool:

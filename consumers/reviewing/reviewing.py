@@ -118,6 +118,7 @@ def review(
         gathered=gathered,
         without=without,
         folds=folds,
+        is_first=not sides.before,
     )
 
 

@@ -39,6 +39,16 @@ def verdict_of(review: Review) -> Cell:
     return Cell(f"fine{said}", GOOD)
 
 
+def notice_of(review: Review) -> str:
+    """What one must know of the whole review, in a sentence; mostly nothing."""
+    if not review.is_first:
+        return ""
+    return (
+        f"{review.base} has no schemas in {review.folder}: every type is new, and nothing is "
+        "compared; if the folder was moved, move it in a change of its own"
+    )
+
+
 def looked_at(review: Review) -> str:
     """What the evidence is of, in a sentence."""
     gathered = review.gathered

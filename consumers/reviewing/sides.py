@@ -8,18 +8,25 @@ must keep all that the base's gave.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from consumers.revisions import folder_at
+from consumers.revisions import NotThereYet, folder_at
 from streams.errors import AgentlogError
 from streams.schemas import Catalogue, WriterSchema
 from streams.schemas.compatibility import parse_text
-from streams.schemas.folders import ENVELOPE_FILE, SchemaFolder, builtin_folder, read_avsc
-from streams.schemas.lock import LOCK_FILE, read_lock, read_locked, require_kept
+from streams.schemas.folders import (
+    ENVELOPE_FILE,
+    PayloadFile,
+    SchemaFolder,
+    builtin_folder,
+    read_avsc,
+)
+from streams.schemas.lock import LOCK_FILE, LOCKED_FOLDER, read_lock, read_locked, require_kept
 from streams.schemas.upcasting import Rung, load_upcasters, require_known
 from streams.schemas.writer_schema import fingerprint
 
@@ -53,6 +60,11 @@ class Sides:
 
     def __hash__(self) -> int:
         return hash((self.base, self.head))
+
+    @cached_property
+    def before(self) -> Mapping[str, PayloadFile]:
+        """The types at the base; none, where it has no schemas yet."""
+        return {} if _is_bare(self.base) else SchemaFolder(self.base).types
 
     @cached_property
     def known(self) -> Catalogue:
@@ -113,7 +125,7 @@ class Sides:
 
     def changes(self) -> tuple[Change, ...]:
         """The payload types that differ, or are raised otherwise by upcasters; the gone last."""
-        before, after = SchemaFolder(self.base).types, SchemaFolder(self.head).types
+        before, after = self.before, SchemaFolder(self.head).types
         found = []
         for name in sorted(after):
             event = self.candidate.types[name]
@@ -131,7 +143,7 @@ class Sides:
     def _gone(self) -> Iterator[Change]:
         """Types that only the base has, and former names that only its types go by."""
         released = _released(self.head)[1]
-        for name, file in sorted(SchemaFolder(self.base).types.items()):
+        for name, file in sorted(self.before.items()):
             if self.candidate.find(name) is None:
                 yield Change(name, name, file.schema, None)
                 continue
@@ -145,18 +157,21 @@ class Sides:
 def open_sides(folder: Path, base: str, head: str | None) -> Iterator[Sides]:
     """The folder at a revision of git and at another one; without `head` as it is now.
 
+    A base that has no such folder is one without types.
     Raises `ConfigurationError` for a revision that there is not, for what is no schema, where the
     candidate's lock does not keep what the base's gave, and for an upcaster that begins nowhere.
     Errors inside say which revision a file is of, not where its copy is.
     """
     with ExitStack() as held:
-        before = held.enter_context(folder_at(folder, base))
+        before = Path(held.enter_context(TemporaryDirectory(prefix="agentlog-")))
+        with suppress(NotThereYet):
+            before = held.enter_context(folder_at(folder, base))
         held.enter_context(_named(before, f"{base}:{folder}"))
         after = folder
         if head is not None:
             after = held.enter_context(folder_at(folder, head))
             held.enter_context(_named(after, f"{head}:{folder}"))
-        for one in (before, after):
+        for one in (after,) if _is_bare(before) else (before, after):
             SchemaFolder(one).require_avro()
             if (path := one / ENVELOPE_FILE).exists():
                 parse_text(path.read_text(encoding="utf-8"), str(path))
@@ -182,7 +197,9 @@ def _opened(sides: Sides) -> tuple[Catalogue, Catalogue, Catalogue]:
         ours, _ = _released(builtin_folder())
         schemas = {**ours, **schemas}
     known = Catalogue({}, schemas, ladders)
-    return known, Catalogue.reading(sides.base, known), Catalogue.reading(sides.head, known)
+    # Who had no folder of their own had ours.
+    base = builtin_folder() if _is_bare(sides.base) else sides.base
+    return known, Catalogue.reading(base, known), Catalogue.reading(sides.head, known)
 
 
 def _released(folder: Path) -> tuple[dict[int, WriterSchema], dict[str, list[Rung]]]:
@@ -193,6 +210,11 @@ def _released(folder: Path) -> tuple[dict[int, WriterSchema], dict[str, list[Run
         writer = schemas[entry.id] = WriterSchema(entry.id, read_locked(folder, entry))
         rungs[entry.type].append(Rung(entry.type, entry.version, writer))
     return schemas, dict(rungs)
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder has no type."""
+    return all(path.parent.name == LOCKED_FOLDER for path in folder.glob("*/*.avsc"))
 
 
 def _envelope(folder: Path) -> dict[str, Any] | None:

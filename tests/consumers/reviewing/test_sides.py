@@ -11,7 +11,11 @@ from typing import Any, Final
 
 import pytest
 
+from consumers.reviewing.document import document
+from consumers.reviewing.markdown import markdown
+from consumers.reviewing.page import review_page
 from consumers.reviewing.review import TypeReview, review_type
+from consumers.reviewing.reviewing import Looks, review
 from consumers.reviewing.sides import ENVELOPE, Sides, open_sides
 from consumers.reviewing.verdict import Order
 from streams.errors import ConfigurationError
@@ -127,10 +131,34 @@ def test_what_is_no_schema_is_told_with_file_line_and_path(folder: Path) -> None
         assert said.startswith(f"two:{path}:14:")
 
 
-def test_a_base_that_is_no_revision_or_has_no_such_folder_is_refused(folder: Path) -> None:
+def test_a_base_that_is_no_revision_is_refused(folder: Path) -> None:
     assert "has no revision 'nowhere'" in refused(folder, "nowhere")
-    moved = folder.rename(folder.with_name("moved"))
-    assert "was not there at one" in refused(moved, "one")
+
+
+@pytest.mark.parametrize("files", [(), ("subjects.toml", "README.md")])
+def test_where_the_base_has_no_schemas_every_type_is_new(
+    folder: Path, files: tuple[str, ...]
+) -> None:
+    """Whether it had the folder without types, or none; a head without it is refused."""
+    first = folder.rename(folder.with_name("first"))
+    for name in files:
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("")
+    git(folder.parent, "rm", "-r", "--quiet", "--cached", "schemas")
+    commit(folder.parent, "two")
+    shutil.rmtree(folder, ignore_errors=True)
+    first.rename(folder)
+    with open_sides(folder, "two", None) as sides:
+        assert [(one.name, one.was) for one in sides.changes()] == [(PLACED, "")]
+        [one] = reviewed(sides).values()
+        assert (one.state, one.blocks, one.deployment) == ("new", (), None)
+        whole = review(sides, names=("schemas", "two", "now"), log=None, looks=Looks(today=TODAY))
+        assert whole.fine
+        assert document(whole)["is_first"]
+        for said in (markdown(whole), review_page(whole)):
+            assert "two has no schemas in schemas: every type is new" in said
+    said = "no <family>/<Type>.avsc" if files else "was not there at two"
+    assert said in refused(folder, "one", "two")
 
 
 def test_a_file_that_moves_to_another_family_is_the_same_type(folder: Path) -> None:
