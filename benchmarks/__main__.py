@@ -99,10 +99,7 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
             for name in names:
                 print("\n\n".join(PROFILES[name](stage)))
             return 0
-        results = []
-        for name in names:
-            _say(name)
-            results.append({**BENCHES, **LARGE}[name](stage))
+        results = _measured(stage, names)
         shown = PROFILES if asked.write and not asked.large else {}
         profiles = [text for make in shown.values() for text in make(stage)]
     which = _LARGE if asked.large else ""
@@ -122,6 +119,19 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
         print(page)
     missed = any(figure.met is False for found in results for figure in found.figures)
     return int(missed and not asked.quick)
+
+
+def _measured(stage: Stage, names: Sequence[str]) -> list[Results]:
+    """All of these; if one breaks off, what was measured before it is on stdout."""
+    results: list[Results] = []
+    try:
+        for name in names:
+            _say(name)
+            results.append({**BENCHES, **LARGE}[name](stage))
+    except Exception:
+        print("\n\n".join(map(report.section, results)))
+        raise
+    return results
 
 
 def _parser() -> argparse.ArgumentParser:

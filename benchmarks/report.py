@@ -39,7 +39,7 @@ def markdown(
         "minute, on the same data and the same broker; what has a unit is what this machine did. "
         "One round before them warmed everybody.",
         _machine(machine),
-        *(_section(found) for found in results),
+        *(section(found) for found in results),
         *(["## Where the worker's time goes", PROFILES_SAY] if profiles else []),
         *(f"```text\n{profile}\n```" for profile in profiles),
         notes.text.strip(),
@@ -66,7 +66,8 @@ def _machine(machine: Machine) -> str:
     return _table(("machine", ""), rows)
 
 
-def _section(found: Results) -> str:
+def section(found: Results) -> str:
+    """What one bench measured, as a part of the page."""
     parts = [f"## {found.bench}", f"{found.workload}{_others(found)}"]
     if found.measured:
         parts.append(
