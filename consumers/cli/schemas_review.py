@@ -26,6 +26,7 @@ from consumers.reviewing.cells import BAD, GOOD, LATE, Cell, Section
 from consumers.reviewing.document import document
 from consumers.reviewing.gathering import REVIEWED
 from consumers.reviewing.markdown import markdown
+from consumers.reviewing.opening import open_sides
 from consumers.reviewing.page import review_page
 from consumers.reviewing.review import Review
 from consumers.reviewing.reviewing import Log, Looks, review
@@ -36,7 +37,7 @@ from consumers.reviewing.sections import (
     type_sections,
     verdict_of,
 )
-from consumers.reviewing.sides import Sides, open_sides
+from consumers.reviewing.sides import Sides
 from consumers.usage import reader_of
 from streams.brokers.embedded import Instance
 from streams.brokers.probe import describe_cluster, require_reachable

@@ -1,6 +1,8 @@
 """Reviews: what a change of schemas means, by the schemas and by what is stored on the log.
 
-- sides      the folder at the base and the candidate's; which types changed
+- sides      the folder at the base and the candidate's; which types changed. `opening` has both
+             out of git
+- promises   what `subjects.toml` says otherwise than at the base
 - sites      what can happen to a record that is read anew, and where
 - watch      one writer's records read under today's schema and the candidate's at once: code made
              from the three schemas, which stops only where something can happen; `watch_text`,

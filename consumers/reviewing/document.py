@@ -7,6 +7,7 @@ from typing import Any
 from consumers.reviewing.blocking import Block
 from consumers.reviewing.review import Review, TypeReview
 from consumers.reviewing.verdict import Version
+from streams.schemas.subjects import Waiver
 
 
 def document(review: Review) -> dict[str, Any]:
@@ -47,6 +48,15 @@ def _type_document(one: TypeReview) -> dict[str, Any]:
         "fine": not one.against,
         "mode": one.subject.mode if one.subject else None,
         "mode_before": one.mode_before,
+        "promises": [
+            {
+                "what": it.what,
+                "before": _said(it.before),
+                "after": _said(it.after),
+                "is_looser": it.is_looser,
+            }
+            for it in one.promises
+        ],
         "owner": one.subject.owner if one.subject else None,
         "changes": [
             {"path": it.path, "kind": it.kind, "before": it.before, "after": it.after}
@@ -106,9 +116,19 @@ def _version_document(version: Version, *, is_read: bool) -> dict[str, Any]:
 def _block(block: Block) -> dict[str, Any]:
     found: dict[str, Any] = {"rule": block.rule, "path": block.path, "message": block.message}
     if block.waiver is not None:
-        found["waiver"] = {
-            "reason": block.waiver.reason,
-            "owner": block.waiver.owner,
-            "expires": block.waiver.expires.isoformat(),
-        }
+        found["waiver"] = _waiver(block.waiver)
     return found
+
+
+def _said(said: str | Waiver | None) -> Any:
+    if isinstance(said, Waiver):
+        return {"rule": said.rule, "paths": said.paths, **_waiver(said)}
+    return said
+
+
+def _waiver(waiver: Waiver) -> dict[str, str]:
+    return {
+        "reason": waiver.reason,
+        "owner": waiver.owner,
+        "expires": waiver.expires.isoformat(),
+    }

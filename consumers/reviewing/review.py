@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import date
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from consumers.reviewing.blocking import RULES, Block, block_of_removal, blocks_of
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
+from consumers.reviewing.promises import Promise, promises
 from consumers.reviewing.sides import ENVELOPE, Change, Sides
 from consumers.reviewing.verdict import (
     START_UP,
@@ -51,6 +51,8 @@ class TypeReview(msgspec.Struct, frozen=True, kw_only=True):
     """What the type's own mode asks; None for a type that is gone."""
     mode_before: Mode | None
     """The mode that the type had at the base, if it had one."""
+    promises: tuple[Promise, ...]
+    """What `subjects.toml` says of it otherwise than at the base."""
     modes: Mapping[Mode, bool]
     """Whether each mode would be kept."""
     versions: tuple[Version, ...]
@@ -67,11 +69,13 @@ class TypeReview(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> str:
-        """`new`, `gone`, `renamed` or `changed`."""
+        """`new`, `gone`, `renamed`, `changed` or `promises`: those alone."""
         if self.change.before is None:
             return "new"
         if self.change.after is None:
             return "gone"
+        if self.change.is_promises_alone:
+            return "promises"
         return "changed" if self.change.was == self.change.name else "renamed"
 
     @property
@@ -124,13 +128,14 @@ def review_type(
     """One change. `codec_schemas` are the writers' schemas of what was seen, by id; `groups` are
     the topics of each group. Raises `InvalidSchema`, `ConfigurationError`.
     """
-    versions = versions_of(sides, change, gathered, codec_schemas)
+    alone = change.is_promises_alone
+    versions = () if alone else versions_of(sides, change, gathered, codec_schemas)
     is_type = change.after is not None and change.name != ENVELOPE
-    subject = SchemaFolder(sides.head).subjects.of(change.name) if is_type else None
+    before, subject = sides.subjects(change)
     problems = _lint(change, subject, today) if is_type else ()
     mode, modes, deployed = _modes(sides, change, subject)
     names = {change.name, change.was}
-    reading = tuple(one for one in readers if any(one.of(name) for name in names))
+    reading = tuple(one for one in readers if any(one.of(name) for name in names) and not alone)
     blocks: tuple[Block, ...]
     if change.after is None:
         blocks = block_of_removal(versions, reading, _waivers_of_gone(sides, change), today)
@@ -145,10 +150,11 @@ def review_type(
         subject=subject,
         differences=_differences(change),
         mode=mode,
-        mode_before=_mode_before(sides, change),
+        mode_before=before.mode if before else None,
+        promises=promises(before, subject, today, is_new=change.before is None),
         modes=modes,
         versions=versions,
-        deployment=deployed,
+        deployment=None if alone else deployed,
         needs=tuple(
             upcaster_need(one, looked=gathered is not None, whole=is_whole)
             for one in (versions if is_type else ())
@@ -187,15 +193,6 @@ def _modes(
         today = parse_schema(change.before, released=True)
         deployed = deployment(compare(today, candidate), compare(candidate, today))
     return own, {mode: report.compatible for mode, report in reports.items()}, deployed
-
-
-def _mode_before(sides: Sides, change: Change) -> Mode | None:
-    base = SchemaFolder(sides.base)
-    if change.before is None or change.name == ENVELOPE or not base.has_subjects:
-        return None
-    with suppress(ConfigurationError):  # a base that was wrong is mended by its successor
-        return base.subjects.of(change.was).mode
-    return None
 
 
 def _waivers_of_gone(sides: Sides, change: Change) -> tuple[Waiver, ...]:

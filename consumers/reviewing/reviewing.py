@@ -73,7 +73,10 @@ def review(
     groups: Mapping[str, frozenset[str]] = {}
     readers = (*builtin_readers(sides.today), *looks.readers)
     folds: tuple[Folded, ...] = ()
-    if log is not None and changes:
+    read_anew = [one for one in changes if not one.is_promises_alone]
+    if log is not None and not read_anew:
+        without = "no record is read otherwise than at the base"
+    elif log is not None:
         servers = log.reader.bootstrap_servers
         sources = schema_sources(servers, log.settings)
         codec = Codec(sides.known, sources)
@@ -97,7 +100,7 @@ def review(
                 gathered.cut,
                 log.sample,
             )
-        folds = _folds(sides, changes, gathered, log, sources, readers, looks, on_progress)
+        folds = _folds(sides, read_anew, gathered, log, sources, readers, looks, on_progress)
     types = [
         review_type(
             sides,

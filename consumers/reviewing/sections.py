@@ -12,13 +12,17 @@ from consumers.reviewing.cells import BAD, GOOD, LATE, PLAIN, Cell, Section, man
 from consumers.reviewing.evidence import Seen
 from consumers.reviewing.folding import Folded
 from consumers.reviewing.gathering import Gathered
+from consumers.reviewing.promises import Promise
 from consumers.reviewing.review import Review, TypeReview
 from consumers.reviewing.sites import text_of
 from consumers.reviewing.verdict import Need, Order, UpcasterNeed
 from consumers.usage import Reader
-from streams.schemas.compatibility import Mode, ModeReport, Severity
+from streams.schemas.compatibility import Severity
+from streams.schemas.subjects import Waiver
 
 _READERS: Final = ("code", "where", "fields; * is changed")
+_PROMISED: Final = ("promise", "at the base", "now")
+_PROMISES: Final = {"personal_data": "personal data"}
 _BLOCKS: Final = ("rule", "where", "why", "waiver")
 _NEEDS: Final = {Need.NEEDED: BAD, Need.TO_SAY_SO: LATE}
 _MEANING: Final = (
@@ -60,6 +64,8 @@ def looked_at(review: Review) -> str:
 def type_sections(one: TypeReview, *, looked: bool) -> Iterator[Section]:
     """Everything on one type, the verdict first."""
     yield Section("", (), list(_summary(one, looked=looked)))
+    if one.promises:
+        yield table("What it promises", _PROMISED, map(_promise, one.promises))
     if one.differences:
         yield table("What changed", ("field", "change"), _changes(one))
     if one.versions:
@@ -111,7 +117,9 @@ def _summary(one: TypeReview, *, looked: bool) -> Iterator[tuple[Cell, ...]]:
     if one.change.after is None:
         yield Cell("type"), Cell(f"gone; {_left_of(one, looked=looked)}", LATE)
     if one.mode is not None:
-        yield from _mode(one.mode, one.mode_before)
+        kept = one.mode.compatible
+        said = f"{one.mode.mode}: {'kept' if kept else 'broken'}"
+        yield Cell("mode"), Cell(said, GOOD if kept else BAD)
     if one.subject is not None:
         yield Cell("owner"), Cell(one.subject.owner or "nobody")
     if one.modes:
@@ -143,12 +151,21 @@ def _unknown(why: str, seen: Seen) -> tuple[Cell, ...]:
     return Cell(f"{seen.count:,}", LATE), Cell(str(seen.first)), Cell(why)
 
 
-def _mode(asked: ModeReport, before: Mode | None) -> Iterator[tuple[Cell, ...]]:
-    kept = asked.compatible
-    said = Cell(f"{asked.mode}: {'kept' if kept else 'broken'}", GOOD if kept else BAD)
-    yield Cell("mode"), said
-    if before not in {None, asked.mode}:
-        yield Cell("mode at the base"), Cell(f"{before}: this change brings another one", LATE)
+def _promise(one: Promise) -> tuple[Cell, ...]:
+    tone = LATE if one.is_looser else PLAIN
+    before, after = (_said(said) for said in (one.before, one.after))
+    if one.what == "mode" and one.is_looser:
+        after += ": asks less"
+    elif isinstance(one.after, Waiver) and not one.is_looser:
+        after += " (expired: it lets nothing)"
+    return Cell(_PROMISES.get(one.what, one.what)), Cell(before), Cell(after, tone)
+
+
+def _said(said: str | Waiver | None) -> str:
+    if not isinstance(said, Waiver):
+        return said or "–"
+    where = f" at {', '.join(said.paths)}" if said.paths else ""
+    return f"{said.rule}{where}, until {said.expires}, {said.owner}: {said.reason}"
 
 
 def _needs(needs: Sequence[UpcasterNeed]) -> Iterator[tuple[Cell, ...]]:

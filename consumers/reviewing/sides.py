@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from consumers.revisions import NotThereYet, folder_at
-from streams.errors import AgentlogError
+from streams.errors import ConfigurationError
 from streams.schemas import Catalogue, WriterSchema
-from streams.schemas.compatibility import parse_text
 from streams.schemas.folders import (
     ENVELOPE_FILE,
     PayloadFile,
@@ -26,8 +23,9 @@ from streams.schemas.folders import (
     builtin_folder,
     read_avsc,
 )
-from streams.schemas.lock import LOCK_FILE, LOCKED_FOLDER, read_lock, read_locked, require_kept
-from streams.schemas.upcasting import Rung, load_upcasters, require_known
+from streams.schemas.lock import LOCKED_FOLDER, read_lock, read_locked
+from streams.schemas.subjects import Subject, Subjects
+from streams.schemas.upcasting import Rung
 from streams.schemas.writer_schema import fingerprint
 
 ENVELOPE: Final = "the envelope"
@@ -43,6 +41,8 @@ class Change(NamedTuple):
     """As the base called it; the same unless it was renamed, empty if it is new."""
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    is_promises_alone: bool = False
+    """Records are read as before, and only what `subjects.toml` says of it is something else."""
 
 
 class Sides:
@@ -64,7 +64,7 @@ class Sides:
     @cached_property
     def before(self) -> Mapping[str, PayloadFile]:
         """The types at the base; none, where it has no schemas yet."""
-        return {} if _is_bare(self.base) else SchemaFolder(self.base).types
+        return {} if is_bare(self.base) else SchemaFolder(self.base).types
 
     @cached_property
     def known(self) -> Catalogue:
@@ -98,6 +98,28 @@ class Sides:
         changes = (Change(name, name, None, None) for name in SchemaFolder(self.head).types)
         released = [rungs for one in changes if (rungs := self.versions(one))]
         return [self.candidate.way_up(rungs[0].writer) for rungs in released]
+
+    def subjects(self, change: Change) -> tuple[Subject | None, Subject | None]:
+        """What is asked of a type, at the base and now. None: nothing, as of one that is not there.
+
+        Raises `ConfigurationError` where the candidate does not say it of a type.
+        """
+        before, after = self._subjects
+        if change.name == ENVELOPE:
+            return None, None
+        return (
+            before.of(change.was) if before and change.was in self.before else None,
+            (after or SchemaFolder(self.head).subjects).of(change.name) if change.after else None,
+        )
+
+    @cached_property
+    def _subjects(self) -> tuple[Subjects | None, Subjects | None]:
+        base, head = SchemaFolder(self.base), SchemaFolder(self.head)
+        before = None
+        if base.has_subjects:
+            with suppress(ConfigurationError):  # what was wrong there is mended by its successor
+                before = base.subjects
+        return before, head.subjects if before or head.has_subjects else None
 
     def is_gone(self, writer: WriterSchema) -> bool:
         """Whether only the base has the type that this schema wrote."""
@@ -135,6 +157,8 @@ class Sides:
             same = old is not None and fingerprint(old) == fingerprint(after[name].schema)
             if not same or any(self.is_affected(one.writer) for one in self.versions(change)):
                 found.append(change)
+            elif any(self._subjects) and len(set(self.subjects(change))) > 1:
+                found.append(change._replace(is_promises_alone=True))
         envelopes = [_envelope(folder) for folder in (self.base, self.head)]
         if envelopes[0] != envelopes[1]:
             found.append(Change(ENVELOPE, ENVELOPE, *envelopes))
@@ -153,43 +177,6 @@ class Sides:
                     yield Change(old, old, newest, None)
 
 
-@contextmanager
-def open_sides(folder: Path, base: str, head: str | None) -> Iterator[Sides]:
-    """The folder at a revision of git and at another one; without `head` as it is now.
-
-    A base that has no such folder is one without types.
-    Raises `ConfigurationError` for a revision that there is not, for what is no schema, where the
-    candidate's lock does not keep what the base's gave, and for an upcaster that begins nowhere.
-    Errors inside say which revision a file is of, not where its copy is.
-    """
-    with ExitStack() as held:
-        before = Path(held.enter_context(TemporaryDirectory(prefix="agentlog-")))
-        with suppress(NotThereYet):
-            before = held.enter_context(folder_at(folder, base))
-        held.enter_context(_named(before, f"{base}:{folder}"))
-        after = folder
-        if head is not None:
-            after = held.enter_context(folder_at(folder, head))
-            held.enter_context(_named(after, f"{head}:{folder}"))
-        for one in (after,) if _is_bare(before) else (before, after):
-            SchemaFolder(one).require_avro()
-            if (path := one / ENVELOPE_FILE).exists():
-                parse_text(path.read_text(encoding="utf-8"), str(path))
-        require_kept(folder / LOCK_FILE, read_lock(after), read_lock(before))
-        sides = Sides(before, after)
-        require_known(load_upcasters(after), sides.ladders)
-        yield sides
-
-
-@contextmanager
-def _named(copy: Path, name: str) -> Iterator[None]:
-    try:
-        yield
-    except AgentlogError as error:
-        error.args = (str(error).replace(str(copy), name),)
-        raise
-
-
 @lru_cache(maxsize=4)
 def _opened(sides: Sides) -> tuple[Catalogue, Catalogue, Catalogue]:
     schemas, ladders = _released(sides.head)
@@ -198,7 +185,7 @@ def _opened(sides: Sides) -> tuple[Catalogue, Catalogue, Catalogue]:
         schemas = {**ours, **schemas}
     known = Catalogue({}, schemas, ladders)
     # Who had no folder of their own had ours.
-    base = builtin_folder() if _is_bare(sides.base) else sides.base
+    base = builtin_folder() if is_bare(sides.base) else sides.base
     return known, Catalogue.reading(base, known), Catalogue.reading(sides.head, known)
 
 
@@ -212,7 +199,7 @@ def _released(folder: Path) -> tuple[dict[int, WriterSchema], dict[str, list[Run
     return schemas, dict(rungs)
 
 
-def _is_bare(folder: Path) -> bool:
+def is_bare(folder: Path) -> bool:
     """Whether a folder has no type."""
     return all(path.parent.name == LOCKED_FOLDER for path in folder.glob("*/*.avsc"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,9 @@ from consumers.reviewing.folding import fold_under_both
 from consumers.reviewing.gathering import gather
 from consumers.reviewing.markdown import markdown
 from consumers.reviewing.page import review_page
+from consumers.reviewing.promises import asks_less
 from consumers.reviewing.review import Review, review_type
+from consumers.reviewing.reviewing import Looks, review
 from consumers.reviewing.sides import Sides
 from consumers.reviewing.verdict import Need
 from consumers.usage import Reader, ReaderKind, Reads
@@ -22,6 +25,7 @@ from streams.errors import ConfigurationError
 from streams.memory import MemoryLog, MemoryLogReader
 from streams.record import Partition, Record
 from streams.schemas import Codec
+from streams.schemas.compatibility import Mode
 from streams.schemas.lock import USERS_FIRST_ID
 from tests.consumers.reviewing.stored import NAMESPACE, PLACED, append, new_log, placed, sides_of
 from tests.html_pages import Page
@@ -231,7 +235,77 @@ def test_a_mode_that_was_another_is_told(log: MemoryLog, tmp_path: Path) -> None
     (sides.head / "subjects.toml").write_text(SUBJECTS.replace("FULL_TRANSITIVE", "NONE"))
     made = reviewed(log, sides)
     assert document(made)["types"][0]["mode_before"] == "FULL_TRANSITIVE"
-    assert "**mode at the base**: △ FULL\\_TRANSITIVE" in markdown(made)
+    assert "| mode | FULL\\_TRANSITIVE | △ NONE: asks less |" in markdown(made)
+
+
+def test_where_only_promises_changed_they_are_told(tmp_path: Path) -> None:
+    """Of each type whose mode, owner or waivers are others; no record is read for that."""
+    base = write_folder(tmp_path / "s", placed(), record("Sent"))
+    assert sides_of(base).changes() == ()
+    shutil.rmtree(base.with_name("s-head"))
+    sides = sides_of(base)
+    waiver = f'[[subject."{PLACED}".waivers]]\nrule = "failed"\nreason = "Sold."\nexpires = '
+    (sides.head / "subjects.toml").write_text(
+        f'{SUBJECTS}[subject."{PLACED}"]\nmode = "BACKWARD"\nowner = "shop"\n{waiver}2026-11-22\n'
+    )
+    made = review(sides, names=("s", "base", "head"), log=None, looks=Looks(today=TODAY))
+    [one] = made.types
+    assert (one.change.name, one.state, one.versions) == (PLACED, "promises", ())
+    assert made.fine
+    assert [(it.what, it.is_looser) for it in one.promises] == [
+        ("mode", True),
+        ("owner", False),
+        ("waiver", True),
+    ]
+    shown = document(made)["types"][0]
+    assert shown["state"] == "promises"
+    assert shown["promises"][0] == {
+        "what": "mode",
+        "before": "FULL_TRANSITIVE",
+        "after": "BACKWARD",
+        "is_looser": True,
+    }
+    assert shown["promises"][2]["after"]["expires"] == "2026-11-22"
+    for said in (markdown(made).replace("\\", ""), Page(review_page(made)).text):
+        assert "BACKWARD: asks less" in said
+        assert "failed, until 2026-11-22, shop: Sold." in said
+        assert "expired" not in said
+    later = review(
+        sides, names=("s", "base", "head"), log=None, looks=Looks(today=date(2026, 11, 23))
+    )
+    assert "shop: Sold. (expired: it lets nothing)" in markdown(later)
+    assert [block.rule for block in later.types[0].against] == ["expired-waiver"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "less"),
+    [
+        (Mode.FULL_TRANSITIVE, Mode.FULL, True),
+        (Mode.FULL, Mode.BACKWARD, True),
+        (Mode.BACKWARD, Mode.FORWARD, True),
+        (Mode.FULL, Mode.BACKWARD_TRANSITIVE, True),
+        (Mode.BACKWARD, Mode.NONE, True),
+        (Mode.BACKWARD, Mode.BACKWARD_TRANSITIVE, False),
+        (Mode.BACKWARD_TRANSITIVE, Mode.FULL_TRANSITIVE, False),
+        (Mode.NONE, Mode.FORWARD, False),
+    ],
+)
+def test_a_mode_asks_less_where_somebody_need_not_read_any_more(
+    before: Mode, after: Mode, *, less: bool
+) -> None:
+    assert asks_less(before, after) is less
+
+
+def test_a_stricter_mode_is_held_to_at_once(tmp_path: Path) -> None:
+    """Against the versions that were released under the other one."""
+    loose = SUBJECTS.replace("FULL_TRANSITIVE", "NONE")
+    base = write_folder(tmp_path / "s", placed(field("by")), subjects=loose)
+    write_folder(base, placed(field("by", "int")), subjects=loose)
+    sides = sides_of(base)
+    (sides.head / "subjects.toml").write_text(SUBJECTS)
+    made = review(sides, names=("s", "base", "head"), log=None, looks=Looks(today=TODAY))
+    assert [one.state for one in made.types] == ["promises"]
+    assert {block.rule for block in made.types[0].against} == {"type_mismatch", "start_up"}
 
 
 class _Gifts:

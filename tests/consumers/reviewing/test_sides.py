@@ -13,10 +13,11 @@ import pytest
 
 from consumers.reviewing.document import document
 from consumers.reviewing.markdown import markdown
+from consumers.reviewing.opening import open_sides
 from consumers.reviewing.page import review_page
 from consumers.reviewing.review import TypeReview, review_type
 from consumers.reviewing.reviewing import Looks, review
-from consumers.reviewing.sides import ENVELOPE, Sides, open_sides
+from consumers.reviewing.sides import ENVELOPE, Sides
 from consumers.reviewing.verdict import Order
 from streams.errors import ConfigurationError
 from streams.schemas.folders import builtin_folder
