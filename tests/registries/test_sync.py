@@ -166,6 +166,32 @@ def test_what_breaks_the_subjects_level_is_refused_by_the_registry(
     assert client.versions(_subject(folder, namespace)) == [1]
 
 
+def test_what_was_registered_before_a_refusal_is_told(
+    client: RegistryClient, tmp_path: Path, namespace: str
+) -> None:
+    """With its id, beside what was refused and why; exit code 1 as without --json."""
+    both = record("OrderPlaced", field("order_id"), field("note"))
+    folder = write_folder(tmp_path / "mine", both)
+    _sync(folder)
+    write_type(folder, record("OrderPaid", field("order_id")))
+    _change(folder)  # without `note`, which readers of version 1 want
+    result = CliRunner().invoke(app, ["sync", "--folder", str(folder), "--yes", "--json"])
+    assert isinstance(result.exception, RegistryRefused)
+    assert result.exception.exit_code == 1
+    said = json.loads(result.stdout)
+    assert [(one["type"], one["version"]) for one in said["registered"]] == [
+        ("acme.order.OrderPaid", 1)
+    ]
+    paid = said["registered"][0]
+    assert client.version(paid["subject"], 1) is not None
+    assert said["applied"] is False
+    assert said["stopped"]["at"] == f"push {PLACED} v2 → {_subject(folder, namespace)}"
+    assert "ncompatible" in said["stopped"]["why"]
+    assert (said["stopped"]["carried_out"], said["stopped"]["left"]) == (1, 2)
+    again = _sync(folder, "--dry-run")
+    assert again["stopped"] is None
+
+
 def test_a_level_that_somebody_set_stays(
     client: RegistryClient, folder: Path, namespace: str
 ) -> None:
