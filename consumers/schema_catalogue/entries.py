@@ -122,7 +122,7 @@ def _entry(
         name=file.name,
         family=file.family,
         kind=kind,
-        doc=file.schema.get("doc", ""),
+        doc=file.schema.get("doc") or "",
         file=f"{folder.path.name}/{file.path.relative_to(folder.path).as_posix()}",
         aliases=tuple(
             full_name({"name": alias}, namespace) for alias in file.schema.get("aliases", ())
@@ -158,7 +158,7 @@ def _field(names: Names, site: FieldSite, personal: frozenset[str]) -> FieldEntr
         depth=site.depth,
         type=shown(names, site.node),
         default=json.dumps(site.field["default"], ensure_ascii=False) if has_default else None,
-        doc=site.field.get("doc", ""),
+        doc=site.field.get("doc") or "",
         symbols=tuple(symbols),
         personal=site.field.get(TAG) is True or without_branches(site.path) in personal,
     )

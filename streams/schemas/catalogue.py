@@ -24,6 +24,7 @@ from streams.schemas.folders import (
 )
 from streams.schemas.lock import Lock, LockedSchema, read_lock, read_locked, write_lock
 from streams.schemas.references import identity
+from streams.schemas.spelling import in_full
 from streams.schemas.upcasting import (
     Rung,
     Upcasters,
@@ -290,7 +291,7 @@ def _composites(folder: Path) -> dict[str, tuple[dict[str, Any], Path]]:
 def _require_avro(schema: Schema, path: Path) -> None:
     """Refuse what no codec could use, before it has an id for good."""
     try:
-        fastavro.parse_schema(copy.deepcopy(schema), _force=True)
+        fastavro.parse_schema(in_full(copy.deepcopy(schema)), _force=True)
     except (fastavro.schema.SchemaParseException, ValueError, LookupError, TypeError) as error:
         raise ConfigurationError(
             f"{path}: not an Avro schema ({type(error).__name__}: {error})"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from streams.schemas.compatibility.names import PRIMITIVES, full_name
-from streams.schemas.walking import NAMED
+from streams.schemas.spelling import in_full, is_definition
 from streams.schemas.writer_schema import Schema, fingerprint
+
+__all__ = ["as_written", "identity", "in_full", "inlined"]
 
 
 def inlined(schema: Schema, others: Iterable[Schema]) -> Schema:
@@ -36,58 +37,17 @@ def identity(schema: Schema) -> str:
     return fingerprint(in_full(schema))
 
 
-def in_full(schema: Schema) -> Schema:
-    """The same schema, with a namespace on each definition, and each name in full."""
-    return _absolute(schema, "")
-
-
-def _absolute(schema: Schema, namespace: str) -> Schema:
-    if isinstance(schema, str):
-        return schema if schema in PRIMITIVES else full_name(schema, namespace)
-    if isinstance(schema, list):
-        return [_absolute(branch, namespace) for branch in schema]
-    if schema.get("type") in NAMED:
-        before, _, name = schema["name"].rpartition(".")
-        namespace = before or schema.get("namespace", namespace)
-        whole = {**schema, "name": name, "namespace": namespace}
-        if "aliases" in schema:
-            whole["aliases"] = [full_name(alias, namespace) for alias in schema["aliases"]]
-        if "fields" in schema:
-            whole["fields"] = [_absolute_field(field, namespace) for field in schema["fields"]]
-        return whole
-    if list(schema) == ["type"] and isinstance(schema["type"], str):
-        return _absolute(schema["type"], namespace)
-    return {
-        **schema,
-        **{
-            key: _absolute(schema[key], namespace)
-            for key in ("type", "items", "values")
-            if key in schema and not _is_keyword(schema[key])
-        },
-    }
-
-
-def _absolute_field(field: dict[str, Any], namespace: str) -> dict[str, Any]:
-    whole = {**field, "type": _absolute(field["type"], namespace)}
-    if whole.get("order") == "ascending":
-        del whole["order"]
-    return whole
-
-
-def _is_keyword(value: Any) -> bool:
-    return isinstance(value, str) and value in {"array", "map"}
-
-
 def _collect(schema: Schema, found: dict[str, Schema]) -> None:
     """Every definition in it, by its full name; of an absolute schema."""
     if isinstance(schema, list):
         for branch in schema:
             _collect(branch, found)
     elif isinstance(schema, dict):
-        if schema.get("type") in NAMED:
+        if is_definition(schema):
             found.setdefault(_full_name(schema), schema)
-            for field in schema.get("fields", ()):
-                _collect(field["type"], found)
+            fields = schema.get("fields")
+            for field in fields if isinstance(fields, list) else ():
+                _collect(field.get("type") if isinstance(field, dict) else None, found)
         else:
             for key in ("type", "items", "values"):
                 _collect(schema.get(key), found)
@@ -100,25 +60,31 @@ def _filled(schema: Schema, found: dict[str, Schema], defined: set[str]) -> Sche
         return _filled(found[schema], found, defined)
     if isinstance(schema, list):
         return [_filled(branch, found, defined) for branch in schema]
-    if schema.get("type") in NAMED:
+    if not isinstance(schema, dict):
+        return schema
+    if is_definition(schema):
         name = _full_name(schema)
         if name in defined:
             return name
         defined.add(name)
-        if "fields" not in schema:
+        if not isinstance(schema.get("fields"), list):
             return schema
-        fields = [
-            {**field, "type": _filled(field["type"], found, defined)} for field in schema["fields"]
-        ]
-        return {**schema, "fields": fields}
+        return {**schema, "fields": [_field(field, found, defined) for field in schema["fields"]]}
+    # What is left of `type` as a text is a kind: names of types stand alone in an absolute schema.
     return {
         **schema,
         **{
             key: _filled(schema[key], found, defined)
             for key in ("type", "items", "values")
-            if key in schema and not _is_keyword(schema[key])
+            if key in schema and not (key == "type" and isinstance(schema[key], str))
         },
     }
+
+
+def _field(field: Any, found: dict[str, Schema], defined: set[str]) -> Any:
+    if not isinstance(field, dict) or "type" not in field:
+        return field
+    return {**field, "type": _filled(field["type"], found, defined)}
 
 
 def _full_name(schema: dict[str, Any]) -> str:

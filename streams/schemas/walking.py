@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from streams.schemas.compatibility.names import PRIMITIVES
+from streams.schemas.compatibility.names import PRIMITIVES, namespace_within
 from streams.schemas.compatibility.names import full_name as in_namespace
 
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
@@ -109,7 +109,7 @@ class Names:
 
 def full_name(schema: dict[str, Any], namespace: str = "") -> str:
     """Full name of a named type that is defined where this namespace holds."""
-    return in_namespace(schema["name"], schema.get("namespace", namespace))
+    return in_namespace(schema["name"], namespace_within(schema, namespace))
 
 
 def fields_of(names: Names) -> Iterator[FieldSite]:

@@ -17,10 +17,12 @@ import fastavro
 from fastavro.schema import SchemaParseException
 
 from streams.errors import DecodeError
+from streams.schemas.compatibility.names import full_name, namespace_within
 from streams.schemas.decoder import Decoder, decoder_of
 from streams.schemas.encoder import Encoder, attributes_encoder_of, encoder_of
 from streams.schemas.front import Front, front_of
 from streams.schemas.shape import shape_of
+from streams.schemas.spelling import in_full
 
 PAYLOAD_FIELD = "payload"
 # What fastavro raises on a schema that is none.
@@ -90,8 +92,8 @@ class WriterSchema:
     def payload_name(self) -> str:
         """Full name of the payload's record."""
         payload = self.schema["fields"][-1]["type"]
-        name, namespace = payload["name"], payload.get("namespace", self.schema.get("namespace"))
-        return name if "." in name or not namespace else f"{namespace}.{name}"
+        name: str = payload["name"]
+        return full_name(name, namespace_within(payload, self.schema.get("namespace") or ""))
 
     @cached_property
     def full(self) -> Schema:
@@ -146,7 +148,7 @@ class WriterSchema:
 
 def _parsed(schema: Schema) -> Schema:
     try:
-        return fastavro.parse_schema(copy.deepcopy(schema), _force=True)
+        return fastavro.parse_schema(copy.deepcopy(in_full(schema)), _force=True)
     except _BAD_SCHEMA as error:
         raise DecodeError(f"a schema is not valid Avro: {error}") from error
 

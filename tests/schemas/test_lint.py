@@ -72,12 +72,17 @@ TABLE: dict[str, tuple[list[tuple[dict[str, Any], str]], list[dict[str, Any]]]] 
         [lone(field("item", record("Item", field("sender"))))],
     ),
     "type-doc": (
-        [(lone(doc=" "), ""), (lone(field("item", record("Item", doc=""))), "item")],
+        [
+            (lone(doc=" "), ""),
+            (lone(doc=None), ""),
+            (lone(field("item", record("Item", doc=""))), "item"),
+        ],
         [lone(field("item", record("Item")))],
     ),
     "field-doc": (
         [
             (lone({"name": "a", "type": "int"}), "a"),
+            (lone(field("a", doc=None)), "a"),
             (
                 lone(field("b", {"type": "array", "items": record("B", field("c", doc=""))})),
                 "b[].c",

@@ -192,3 +192,19 @@ def test_what_is_no_schema_gets_no_id(tmp_path: Path) -> None:
     with pytest.raises(InvalidSchema, match=r"Note.avsc:12:15: \$.fields\[0\].default: .*'x'"):
         update_lock(tmp_path)
     assert not (tmp_path / "lock.json").exists()
+
+
+def test_what_check_takes_can_be_locked_and_written(tmp_path: Path) -> None:
+    """A namespace that is null is none, to whatever reads the file; an object is no name."""
+    kind = {"type": "enum", "name": "Kind", "namespace": None, "symbols": ["a"], "default": "a"}
+    fields = [{"name": "kind", "type": kind}, {"name": "other", "type": "users.Kind"}]
+    write_note(tmp_path, fields=fields)
+    update_lock(tmp_path)
+    writer = Catalogue.load(tmp_path).type("users.Note").writer
+    assert writer.payload_name == "users.Note"
+    assert writer.payload["fields"][0]["type"]["name"] == "users.Kind"
+    write_note(tmp_path, fields=[fields[0], {"name": "other", "type": {"type": "Kind"}}])
+    with pytest.raises(
+        InvalidSchema, match=r"Note.avsc:1:\d+: \$.fields\[1\].type: .*write 'Kind'"
+    ):
+        update_lock(tmp_path)

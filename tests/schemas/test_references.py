@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import fastavro
+import pytest
 
 from streams.schemas.references import as_written, identity, inlined
+from streams.schemas.spelling import in_full
 
 MONEY = {
     "type": "record",
@@ -117,3 +119,29 @@ def test_a_schema_is_the_same_however_it_is_spelled() -> None:
     changes: list[dict[str, Any]] = [{"doc": "An order."}, {"aliases": []}]
     for change in changes:
         assert identity({**spelled, **change}) != identity(terse)
+
+
+def test_spellings_that_parsers_differ_on_are_one() -> None:
+    """A namespace or a default symbol that is null is none; an object with a name is the name."""
+    terse = _order(("kind", {"type": "enum", "name": "Kind", "symbols": ["A"]}), ("other", "Kind"))
+    spelled = json.loads(json.dumps(terse))
+    spelled["fields"][0]["type"] |= {"namespace": None, "default": None}
+    spelled["fields"][1]["type"] = {"type": "Kind", "doc": "The same."}
+    assert identity(spelled) == identity(terse)
+    parsed: Any = fastavro.parse_schema(in_full(spelled))
+    assert [field["type"] for field in parsed["fields"]][1] == "acme.shop.Kind"
+
+
+@pytest.mark.parametrize(
+    "kind", [{"type": "int"}, ["null", "int"], {"type": "array", "items": "Money"}, 7, None]
+)
+def test_what_is_no_schema_stays_as_it_is(kind: Any) -> None:
+    """Whoever parses it tells of it; a schema in the place of a type's name is looked into."""
+    for schema in ({"type": kind}, _order(("a", {"type": kind})), _order(("a", {"items": kind}))):
+        assert identity(schema)
+        assert json.dumps(as_written(schema))
+        assert json.dumps(inlined(schema, [MONEY, schema]))
+    full = in_full(_order(("a", {"type": {"type": "array", "items": "Money"}})))
+    assert full["fields"][0]["type"]["type"]["items"] == "acme.shop.Money"
+    broken = _order() | {"fields": [7, {"name": "a"}], "aliases": None}
+    assert inlined(broken, []) == broken

@@ -8,7 +8,8 @@ namespace of the name that it is an alias for (section "Aliases").
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
@@ -29,6 +30,15 @@ def is_full_name(text: str) -> bool:
 def full_name(name: str, namespace: str) -> str:
     """The name within a namespace; one with a dot is a full name already."""
     return name if "." in name or not namespace else f"{namespace}.{name}"
+
+
+def namespace_within(definition: Mapping[str, Any], namespace: str) -> Any:
+    """The namespace that a definition gives itself, else the one around it.
+
+    One that is null is none given, as in Java's parser; the empty one is the null namespace.
+    """
+    own = definition.get("namespace")
+    return namespace if own is None else own
 
 
 def namespace_of(full: str) -> str:

@@ -35,6 +35,7 @@ from streams.schemas.compatibility.names import (
     is_full_name,
     is_name,
     namespace_of,
+    namespace_within,
     unqualified,
 )
 
@@ -140,8 +141,15 @@ class _Parser:
             )
         if kind in PRIMITIVES:
             return Primitive(kind, logical_of(schema, kind))
-        make = self._complex.get(kind)
-        return make(schema, path, namespace) if make else self._reference(kind, path, namespace)
+        if make := self._complex.get(kind):
+            return make(schema, path, namespace)
+        named = self._reference(kind, path, namespace)
+        if not self._released:
+            # Java's parser takes it up to 1.12.1, and no more after that (AVRO-4176).
+            raise InvalidSchema(
+                path, f"a type that is defined elsewhere is named alone: write {kind!r} here"
+            )
+        return named
 
     def _reference(self, name: str, path: Path, namespace: str) -> AvroType:
         if name in PRIMITIVES:
@@ -190,7 +198,9 @@ class _Parser:
             if symbol in symbols[:n]:
                 raise InvalidSchema((*path, "symbols", n), f"symbol {symbol!r} is there twice")
         default = schema.get("default")
-        if "default" in schema and default not in symbols:
+        # Java's parser takes null for no default; the specification has a string there.
+        no_default = "default" not in schema or (self._released and default is None)
+        if not no_default and default not in symbols:
             raise InvalidSchema((*path, "default"), f"{default!r} is no symbol of enum {name}")
         return self._define(Enum(name, aliases, tuple(symbols), default), path)
 
@@ -235,7 +245,7 @@ class _Parser:
     def _names(
         self, schema: dict[str, Any], path: Path, namespace: str
     ) -> tuple[str, frozenset[str]]:
-        name, own = schema.get("name"), schema.get("namespace", namespace)
+        name, own = schema.get("name"), namespace_within(schema, namespace)
         if not isinstance(name, str) or not name:
             raise InvalidSchema(path, f"this {schema['type']} has no name")
         if not isinstance(own, str):

@@ -10,13 +10,13 @@ from streams.schemas.lint.rules import Breach, Linted, Rule
 
 def _types(linted: Linted) -> Iterator[Breach]:
     for site in linted.types:
-        if site.node.kind == "record" and not str(site.node.schema.get("doc", "")).strip():
+        if site.node.kind == "record" and not str(site.node.schema.get("doc") or "").strip():
             yield Breach(site.path, f"record {site.node.last_name} has no doc")
 
 
 def _fields(linted: Linted) -> Iterator[Breach]:
     for site in linted.fields:
-        if not str(site.field.get("doc", "")).strip():
+        if not str(site.field.get("doc") or "").strip():
             yield Breach(site.path, "has no doc; say what it is, and in which unit")
 
 

@@ -75,7 +75,7 @@ def _ids(linted: Linted) -> Iterator[Breach]:
 def _units(linted: Linted) -> Iterator[Breach]:
     for site, words in _named(linted):
         if (UNITS | _COUNTED).isdisjoint(words) and _has_bare(linted, site, NUMBERS):
-            said = _UNIT_IN_DOC.search(str(site.field.get("doc", "")))
+            said = _UNIT_IN_DOC.search(str(site.field.get("doc") or ""))
             if said or not _QUANTITIES.isdisjoint(words):
                 unit = f"{said.group().lower()}, says its doc" if said else "what?"
                 yield Breach(site.path, f"has no unit in its name ({unit}); put it last")

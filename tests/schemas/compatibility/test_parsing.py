@@ -53,6 +53,17 @@ INVALID = [
     ("an object without a type", {"name": "R"}, "$", "has no type"),
     ("a schema in the place of a type's name", {"type": {"type": "int"}}, "$.type", "in quotes"),
     ("a number", one(7), "$.fields[0].type", "7 is no schema"),
+    ("an enum's default that is null", enum("E", "A", default=None), "$.default", "None is no sym"),
+    ("aliases that are null", record("R", aliases=None), "$.aliases", "array of strings"),
+    ("a field's that are", one("int", aliases=None), "$.fields[0].aliases", "array of strings"),
+    ("an order that is null", one("int", order=None), "$.fields[0].order", "one of ascending"),
+    ("a namespace that is no text", record("R", namespace=7), "$.namespace", "is a string"),
+    (
+        "a name in an object",
+        record("n.R", field("a", enum("E", "A")), field("b", ["null", {"type": "E"}])),
+        "$.fields[1].type[1]",
+        "write 'E' here",
+    ),
     ("an enum's default", enum("E", "A", default="B"), "$.default", "'B' is no symbol"),
     ("the default of an int", one("int", default="0"), "$.fields[0].default", "'0' is no int"),
     ("an int that is too large", one("int", default=2**31), "$.fields[0].default", "no int"),
@@ -124,7 +135,13 @@ VALID = [
     ("an alias that is no name", record("R", aliases=["old-name"])),
     ("a logical type that nobody knows", {"type": "int", "logicalType": "age"}),
     ("an empty union", one([])),
-    ("a reference as an object", record("R", field("a", enum("E")), field("b", {"type": "E"}))),
+    ("a namespace that is null is none", record("R", namespace=None)),
+    (
+        "inside, too",
+        record("n.R", field("a", enum("E", "A", namespace=None)), field("b", "n.E")),
+    ),
+    ("a doc that is null", record("R", field("a", "int", doc=None), doc=None)),
+    ("a logical type that is null", one({"type": "int", "logicalType": None})),
 ]
 
 
@@ -151,6 +168,14 @@ def test_a_released_version_may_have_names_and_defaults_that_are_none() -> None:
     old = parse_schema(record("R", field("a-b", "int", default="x")), released=True)
     new = record("R", field("a_b", "int", aliases=["a-b"], default=0))
     assert compare(old, new).compatible
+
+
+def test_a_released_version_may_be_spelled_as_only_some_parsers_take_it() -> None:
+    """As Java's did: a default symbol that is null is none, an object with a name is the type."""
+    kind = enum("E", "A", "B", default=None)
+    old = parse_schema(record("R", field("a", kind), field("b", {"type": "E"})), released=True)
+    new = parse_schema(record("R", field("a", enum("E", "A", "B")), field("b", "E")))
+    assert compare(old, new).findings == compare(new, old).findings == ()
 
 
 @pytest.mark.parametrize(
