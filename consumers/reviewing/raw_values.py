@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.model import (
     Array,
     AvroType,
@@ -17,6 +16,7 @@ from streams.schemas.compatibility.model import (
     Record,
     Union,
 )
+from streams.schemas.default_values import fitting_bytes
 from streams.schemas.varints import count_at, index_at, long_at, span_at
 
 
@@ -43,8 +43,9 @@ def raw_value(type_: AvroType, b: bytes, i: int) -> tuple[Any, int]:
 
 
 def raw_default(field: Field) -> Any:
-    """A field's default as `raw_value` would have read it."""
-    return _from_json(field.type, field.default)
+    """A field's default as `raw_value` would have read it; one that is no value as it stands."""
+    raw = fitting_bytes(field.type, field.default)
+    return field.default if raw is None else raw_value(field.type, raw, 0)[0]
 
 
 def _blocks(type_: Array | Map, b: bytes, i: int) -> tuple[Any, int]:
@@ -77,25 +78,3 @@ def _primitive(kind: str, b: bytes, i: int) -> tuple[Any, int]:
         case _:
             start, i = span_at(b, i)
             return (b[start:i].decode() if kind == "string" else b[start:i]), i
-
-
-def _from_json(type_: AvroType, value: Any) -> Any:
-    match type_:
-        case Primitive(kind="bytes") | Fixed():
-            return value.encode("latin-1")
-        case Primitive(kind="float" | "double"):
-            return float(value)
-        case Array():
-            return [_from_json(type_.items, item) for item in value]
-        case Map():
-            return {key: _from_json(type_.values, item) for key, item in value.items()}
-        case Union():
-            fitting = (one for one in type_.branches if default_problem(one, value) is None)
-            return _from_json(next(fitting, type_.branches[0]), value)
-        case Record():
-            return {
-                name: _from_json(field.type, value.get(name, field.default))
-                for name, field in type_.fields.items()
-            }
-        case _:
-            return value

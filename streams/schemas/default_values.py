@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.model import (
@@ -22,6 +22,18 @@ from streams.schemas.compatibility.model import (
     Union,
 )
 from streams.schemas.encoder import long
+
+_NO_VALUE: Final = (RecursionError, OverflowError, UnicodeEncodeError, struct.error)
+
+
+def fitting_bytes(type_: AvroType, value: Any) -> bytes | None:
+    """The Avro bytes of a default; None for one that was released though it is no value."""
+    if default_problem(type_, value) is not None:
+        return None
+    try:
+        return default_bytes(type_, value)
+    except _NO_VALUE:
+        return None
 
 
 def default_bytes(type_: AvroType, value: Any) -> bytes:

@@ -14,7 +14,6 @@ of a union that matches, and fail where one of a namesake wrote.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -25,11 +24,10 @@ from fastavro.read import SchemaResolutionError
 from streams.errors import DecodeError
 from streams.schemas.compatibility import InvalidSchema, ParsedSchema, parse_schema
 from streams.schemas.compatibility.alike import is_alike
-from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.model import Record
 from streams.schemas.compatibility.names import full_name, namespace_of, unqualified
 from streams.schemas.decoder import Decoder, decoder_of
-from streams.schemas.default_values import default_bytes
+from streams.schemas.default_values import fitting_bytes
 from streams.schemas.walking import NAMED, RECORDS
 
 if TYPE_CHECKING:
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 _read: Final[Any] = fastavro.schemaless_reader
 _ValueOf = Callable[[str, dict[str, Any]], Any]
 """The default of a record's field, as a value."""
-_NO_VALUE: Final = (RecursionError, OverflowError, UnicodeEncodeError, struct.error)
 
 
 def resolving(written: Schema, wanted: Schema) -> Decoder:
@@ -122,14 +119,8 @@ def _values_of(schema: Schema) -> _ValueOf:
     def value_of(name: str, field: dict[str, Any]) -> Any:
         record, default = parsed.named[name], field["default"]
         assert isinstance(record, Record)
-        type_ = record.fields[field["name"]].type
-        if default_problem(type_, default) is not None:
-            return default  # it was released so
-        try:
-            raw = default_bytes(type_, default)
-        except _NO_VALUE:
-            return default
-        return decoder_of(field["type"], within=schema)(raw, 0)
+        raw = fitting_bytes(record.fields[field["name"]].type, default)
+        return default if raw is None else decoder_of(field["type"], within=schema)(raw, 0)
 
     return value_of
 

@@ -219,6 +219,15 @@ def test_fields_come_and_go(
     assert set(found.happens) == expected
 
 
+def test_a_default_that_was_released_and_is_no_value_is_shown_as_it_stands() -> None:
+    """Beside one that is: that as it would have been read."""
+    envelope = record(field("id", "string"), field("payload", record()))
+    readers = (record(field("b", "bytes", default=one)) for one in (5, "\xff"))
+    written_, *parsed = (parse_schema(one, released=True) for one in (envelope, *readers))
+    found = seen(watch_of(written_, "payload", *parsed), b"")
+    assert found.happens[CHANGED, "$.b"] == Shown("5", repr(b"\xff"))
+
+
 def test_bytes_that_nobody_wrote_are_refused() -> None:
     """Cut short, too long, a symbol or a branch that there is not, text that is none."""
     schema = record(
