@@ -194,6 +194,23 @@ def test_a_file_of_the_folder_that_is_no_schema(run: Run, tmp_path: Path) -> Non
     assert f"{path}:9:15: $.fields[0].type: type 'acme.order.strin'" in str(refused.exception)
 
 
+def test_a_type_that_was_removed(run: Run, tmp_path: Path) -> None:
+    """One line says so, and the verdict is of what is there; an alias of another is no removal."""
+    gone = [record(f"Gone{n}", field("sku")) for n in range(12)]
+    folder = write_folder(tmp_path / "schemas", PLACED, *gone)
+    assert json.loads(run("--folder", folder, "--json").stdout)["removed"] == []
+    for schema in gone:
+        (folder / "order" / f"{schema['name']}.avsc").unlink()
+    checked = run("--folder", folder)
+    [line] = [line for line in checked.stderr.splitlines() if line.startswith("warning")]
+    assert "acme.order.Gone0, acme.order.Gone1, acme.order.Gone10" in line
+    assert " and 2 more; " in line
+    assert checked.exit_code == 0
+    write_type(folder, {**PLACED, "aliases": [f"Gone{n}" for n in range(10)]})
+    found = json.loads(run("--folder", folder, "--json").stdout)
+    assert found["removed"] == ["acme.order.Gone10", "acme.order.Gone11"]
+
+
 def test_our_own_schemas_keep_their_promises(run: Run) -> None:
     """Every type that ships, in its mode."""
     assert run().exit_code == 0

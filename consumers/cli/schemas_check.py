@@ -16,7 +16,7 @@ from consumers.cli.asked import AsJson
 from consumers.cli.output import emit, emit_line, stderr, stdout
 from consumers.cli.schemas_diff import Folder, choose_folder
 from streams.errors import ConfigurationError
-from streams.schemas.checking import Told, TypeCheck, check_folder
+from streams.schemas.checking import Told, TypeCheck, check_folder, removed_types
 from streams.schemas.compatibility import (
     Finding,
     FindingKind,
@@ -37,6 +37,7 @@ _COLOURS = {
     Severity.WARNING: "yellow",
     Severity.INFO: "dim",
 }
+_REMOVED_SHOWN_MAX = 10
 _JSON_BEGINS = ("{", "[", '"')
 
 
@@ -151,16 +152,29 @@ def _parsed(schema: Any) -> ParsedSchema:
 
 def _check_folder(folder: SchemaFolder, mode: Mode | None, *, json_: bool) -> None:
     checks = list(check_folder(folder, datetime.now(UTC).date(), mode=mode))
+    removed = removed_types(folder)
     compatible = all(check.compatible for check in checks)
     if json_:
-        emit(_folder_document(checks))
+        emit({**_folder_document(checks), "removed": removed})
     else:
         for one in checks:
             _show_type(one)
+        if removed:
+            stderr.print(_removed(removed), style="yellow", markup=False, soft_wrap=True)
         pairs = sum(len(one.report.checks) for one in checks)
         failed = sum(not one.compatible for one in checks)
         stderr.print(f"{len(checks)} types, {pairs} pairs of versions, {failed} incompatible")
     _exit(compatible=compatible)
+
+
+def _removed(types: tuple[str, ...]) -> str:
+    shown = ", ".join(types[:_REMOVED_SHOWN_MAX])
+    more = len(types) - _REMOVED_SHOWN_MAX
+    return (
+        f"warning: released, and no file defines it any more: {shown}"
+        f"{f' and {more} more' if more > 0 else ''}; what is stored of it stays on the log: keep "
+        "the file, or make its name an alias of what came after it"
+    )
 
 
 def _folder_document(checks: list[TypeCheck]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from streams.schemas.compatibility import (
     check_mode,
     parse_schema,
 )
+from streams.schemas.compatibility.names import full_name
 from streams.schemas.folders import SchemaFolder, parse_file
 from streams.schemas.subjects import Waiver
 from streams.schemas.writer_schema import fingerprint
@@ -85,6 +86,18 @@ def check_folder(
         waivers = folder.subjects.of(name).waivers if folder.has_subjects else ()
         holding = [waiver for waiver in waivers if waiver.holds(today)]
         yield TypeCheck(name, report, tuple(called), tuple(_told(report, called, holding)))
+
+
+def removed_types(folder: SchemaFolder) -> tuple[str, ...]:
+    """The released types that no file defines any more, nor has as an alias: nothing checks them.
+
+    Raises `ConfigurationError` for a folder that is not whole.
+    """
+    known = set(folder.types)
+    for file in folder.types.values():
+        aliases = file.schema.get("aliases", ())
+        known |= {full_name(alias, file.schema["namespace"]) for alias in aliases}
+    return tuple(sorted({entry.type for entry in folder.lock.schemas} - known))
 
 
 def _told(report: ModeReport, called: list[str], waivers: list[Waiver]) -> Iterator[Told]:
