@@ -221,7 +221,7 @@ def test_fields_come_and_go(
 
 def test_a_default_that_was_released_and_is_no_value_is_shown_as_it_stands() -> None:
     """Beside one that is: that as it would have been read."""
-    envelope = record(field("id", "string"), field("payload", record()))
+    envelope = record(field("id", "string"), field("payload", record()), name="Envelope")
     readers = (record(field("b", "bytes", default=one)) for one in (5, "\xff"))
     written_, *parsed = (parse_schema(one, released=True) for one in (envelope, *readers))
     found = seen(watch_of(written_, "payload", *parsed), b"")
