@@ -126,8 +126,15 @@ TABLE: dict[str, tuple[list[tuple[dict[str, Any], str]], list[dict[str, Any]]]] 
             (lone(field("paid_at", "long")), "paid_at"),
             (lone(field("paid_at_ms", "long")), "paid_at_ms"),
             (lone(field("due_date", ["null", "string"], default=None)), "due_date"),
+            (lone(field("shipped_at")), "shipped_at"),
+            (lone(field("start_time")), "start_time"),
+            (lone(field("open_times", {"type": "array", "items": "string"})), "open_times"),
         ],
-        [lone(field("paid_at", MICROS)), lone(field("chat", "string")), lone(field("at_home"))],
+        [
+            lone(field("paid_at", MICROS), field("start_time", MICROS)),
+            lone(field("chat"), field("at_home"), field("time_zone")),
+            lone(field("wait_time_ms", "long")),
+        ],
     ),
     "id-type": (
         [
@@ -152,11 +159,18 @@ TABLE: dict[str, tuple[list[tuple[dict[str, Any], str]], list[dict[str, Any]]]] 
             (lone(field("email")), "email"),
             (lone(field("buyer", record("Buyer", field("display_name")))), "buyer.display_name"),
             (lone(field("email", personal_data="yes")), "email"),
+            (lone(field("address")), "address"),
+            (lone(field("addresses", {"type": "array", "items": "string"})), "addresses"),
+            (lone(field("homeAddress")), "homeAddress"),
+            (lone(field("buyer_postal_address")), "buyer_postal_address"),
+            (lone(field("shipping_address_2")), "shipping_address_2"),
+            (lone(field("address_line_1")), "address_line_1"),
         ],
         [
             lone(field("email", personal_data=True)),
             lone(field("phone", personal_data=False)),
-            lone(field("file_name"), field("ship")),
+            lone(field("file_name"), field("ship"), field("address", personal_data=False)),
+            lone(field("wallet_address"), field("broker_addresses")),
         ],
     ),
 }

@@ -32,6 +32,8 @@ _TIMES: Final = word_set(
     "at timestamp datetime date deadline eta since until expires expiry birthday"
 )
 """Last words of names for moments."""
+_TIMES_AS_TEXT: Final = word_set("time times")
+"""The same, if it is text; a number of that name may be how long something took."""
 _NUMERIC: Final = word_set(
     "amount price cost total balance fee rate sum count quantity number score"
 )
@@ -57,9 +59,13 @@ def _money(linted: Linted) -> Iterator[Breach]:
 
 def _times(linted: Linted) -> Iterator[Breach]:
     for site, words in _named(linted):
-        name = [word for word in words if word not in UNITS]
-        if name and name[-1] in _TIMES and _has_bare(linted, site, NUMBERS | {"string"}):
+        last = next((word for word in reversed(words) if word not in UNITS), "")
+        if last in _TIMES and _has_bare(linted, site, NUMBERS):
             yield Breach(site.path, "is a time; give it logicalType timestamp-micros, or date")
+        elif last in _TIMES | _TIMES_AS_TEXT and _has_bare(linted, site, {"string"}):
+            yield Breach(
+                site.path, "is a time in text; make it a long with logicalType timestamp-micros"
+            )
 
 
 def _ids(linted: Linted) -> Iterator[Breach]:

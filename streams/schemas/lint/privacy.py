@@ -17,8 +17,13 @@ _WORDS: Final = word_set(
 )
 _PHRASES: Final = word_set(
     "first_name last_name full_name display_name user_name family_name given_name birth_date "
-    "of_birth home_address postal_address street_address credit_card"
+    "of_birth credit_card address_line"
 )
+_ADDRESSES: Final = word_set("address addresses")
+_OF_PEOPLE: Final = word_set(
+    "home postal street billing shipping delivery mailing residential private work"
+)
+"""What an address is of a person's with; others are of hosts, wallets, contracts."""
 
 
 def _tags(linted: Linted) -> Iterator[Breach]:
@@ -45,7 +50,13 @@ def _is_untold(linted: Linted, site: FieldSite) -> bool:
 def _is_personal(field: dict[str, str]) -> bool:
     words = words_of(field["name"])
     phrases = map("_".join, pairwise(words))
-    return not (_WORDS.isdisjoint(words) and _PHRASES.isdisjoint(phrases))
+    if not (_WORDS.isdisjoint(words) and _PHRASES.isdisjoint(phrases)):
+        return True
+    name = [word for word in words if not word.isdigit()]
+    return any(
+        last in _ADDRESSES and (len(name) == 1 or first in _OF_PEOPLE)
+        for first, last in pairwise(["", *name])
+    )
 
 
 RULES: Final = (
