@@ -109,6 +109,12 @@ def _through_unfinished() -> tuple[Any, Any]:
     return writer, reader
 
 
+TOGGLED: Final = (
+    record("R", field("a", "int")),
+    record("R", field("a", "int"), field("b", "int", default=0)),
+    record("R", field("a", "int"), field("b", "int")),
+)
+"""Three versions: a field came with a default, and then lost the default."""
 _FIRST: Final = record("a.S", field("x", "int"))
 
 CASES: Final = [
@@ -219,6 +225,23 @@ CASES: Final = [
         None,
     ),
     Case("default changed only", one("int", default=1), one("int", default=2), True, None),
+    Case(
+        "a default toggled over three versions: the second reads the first",
+        *TOGGLED[:2],
+        True,
+        K.DEFAULT_USED,
+        "$.b",
+    ),
+    Case("and the third reads the second", *TOGGLED[1:], True, None),
+    Case(
+        "but the third does not read the first",
+        TOGGLED[0],
+        TOGGLED[2],
+        False,
+        K.MISSING_DEFAULT,
+        "$.b",
+    ),
+    Case("the first reads the third", TOGGLED[2], TOGGLED[0], True, K.FIELD_IGNORED, "$.b"),
     Case("sort order changed only", one("int"), one("int", order="descending"), True, None),
     Case("empty records", record("R"), record("R"), True, None),
     # Names.

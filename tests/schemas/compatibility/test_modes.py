@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from streams.schemas.compatibility import Mode, check_mode, pairs_of
-from tests.schemas.compatibility.cases import field, one, record
+from tests.schemas.compatibility.cases import TOGGLED, field, one, record
 
-WITHOUT = record("R", field("a", "int"))
-WITH_DEFAULT = record("R", field("a", "int"), field("b", "int", default=0))
-REQUIRED = record("R", field("a", "int"), field("b", "int"))
+WITHOUT, WITH_DEFAULT, REQUIRED = TOGGLED
 
 
 @pytest.mark.parametrize(
