@@ -72,7 +72,7 @@ def envelope_versions(
         name = same[0].payload_name.rpartition(".")[2]
         found.append(
             Version(
-                label=f"of {name}" + (f" and {len(same) - 1} more" if len(same) > 1 else ""),
+                label=name + (f" and {len(same) - 1} more" if len(same) > 1 else ""),
                 schema_id=same[0].id,
                 report=compare(parse_schema(_front_of(same[0]), released=True), reader),
                 has_step=False,

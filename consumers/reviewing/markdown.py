@@ -40,15 +40,15 @@ def _lines(review: Review) -> Iterator[str]:
         yield ""
         yield f"## {_plain(one.change.name)} ({one.state})"
         for section in type_sections(one, looked=review.gathered is not None):
-            yield from _section(section)
+            yield from _section(section, "###")
     for section in last_sections(review):
-        yield from _section(section)
+        yield from _section(section, "##")
 
 
-def _section(section: Section) -> Iterator[str]:
+def _section(section: Section, level: str) -> Iterator[str]:
     yield ""
     if section.title:
-        yield f"### {section.title}"
+        yield f"{level} {section.title}"
         yield ""
     if not section.head:
         for name, *said in section.rows:

@@ -144,7 +144,7 @@ def _left_of(one: TypeReview, *, looked: bool) -> str:
         return "whether records of it are stored was not looked at"
     if not one.records:
         return "no record of it was met"
-    return f"{many_of(one.records, 'record')} of it stay as they were written"
+    return f"it leaves {many_of(one.records, 'record')}, to be read as written"
 
 
 def _unknown(why: str, seen: Seen) -> tuple[Cell, ...]:

@@ -110,7 +110,7 @@ def told(logical: Logical | None, raw: Any) -> str:
 
 def text_of(value: Any) -> str:
     """Any value in short."""
-    text = value if isinstance(value, str) else repr(value)
+    text = (value or '""') if isinstance(value, str) else repr(value)
     return text if len(text) <= TEXT_CHARS_MAX else text[: TEXT_CHARS_MAX - 1] + "…"
 
 
