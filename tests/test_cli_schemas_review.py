@@ -291,6 +291,37 @@ def test_what_cannot_be_reviewed_is_one_clear_error(
     assert "now has 1074790409" in str(run().exception)
 
 
+@pytest.mark.parametrize("format_", ["text", "markdown", "html", "json"])
+def test_a_promise_that_asks_less_is_seen(run: Run, folder: Path, format_: str) -> None:
+    """Though no schema changed, and in every format; no record is read for that."""
+    text = (folder / "subjects.toml").read_text()
+    (folder / "subjects.toml").write_text(text.replace("BACKWARD_TRANSITIVE", "NONE"))
+    result = run("--history", "now", "--format", format_)
+    assert result.exit_code == 0, result.output
+    if format_ == "json":
+        document, one = reviewed(result)
+        assert (document["history"], one["state"], one["mode_before"]) == (
+            None,
+            "promises",
+            "BACKWARD_TRANSITIVE",
+        )
+        assert one["promises"][0]["is_looser"]
+    else:
+        assert "NONE: asks less" in result.stdout
+        assert "no record is read otherwise than at the base" in result.output
+
+
+def test_a_base_without_schemas_makes_every_type_new(run: Run, folder: Path) -> None:
+    """As at the first pull request; the records that are stored already are read all the same."""
+    git(folder.parent, "rm", "-r", "--quiet", "--cached", "schemas")
+    git(folder.parent, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "0")
+    git(folder.parent, "tag", "none")
+    document, one = reviewed(run("--base", "none", "--history", "now", "--format", "json"))
+    assert (document["is_first"], document["fine"], one["state"]) == (True, True, "new")
+    assert one["versions"][0]["stored"] == CARD + CHEQUES
+    assert "none has no schemas in " in run("--base", "none").stdout
+
+
 def test_nothing_changed_is_fine(run: Run) -> None:
     result = run()
     assert (result.exit_code, result.stdout) == (0, "nothing changed\n")

@@ -40,6 +40,9 @@ def verdict_of(review: Review) -> Cell:
         return Cell(f"not to be merged: {many_of(review.against, 'thing')} against it", BAD)
     waived = sum(len(one.blocks) for one in review.types)
     said = f", with {many_of(waived, 'thing')} waived" if waived else ""
+    looser = [one for one in review.types if any(it.is_looser for it in one.promises)]
+    if looser:
+        return Cell(f"fine{said}; less is asked of {many_of(len(looser), 'type')}", LATE)
     return Cell(f"fine{said}", GOOD)
 
 

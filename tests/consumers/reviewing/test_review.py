@@ -252,6 +252,7 @@ def test_where_only_promises_changed_they_are_told(tmp_path: Path) -> None:
     [one] = made.types
     assert (one.change.name, one.state, one.versions) == (PLACED, "promises", ())
     assert made.fine
+    assert markdown(made).startswith("# Schema review: △ fine; less is asked of 1 type\n")
     assert [(it.what, it.is_looser) for it in one.promises] == [
         ("mode", True),
         ("owner", False),
