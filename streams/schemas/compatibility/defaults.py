@@ -26,20 +26,34 @@ from streams.schemas.compatibility.model import (
 
 _BITS: Final = {"int": 31, "long": 63}
 _LARGEST: Final = {"float": (2 - 2**-23) * 2.0**127, "double": sys.float_info.max}
+VALUES_NESTED_MAX: Final = 100
+"""How deep a default may be nested; a deeper one is refused."""
+_PROBLEM_CHARS_MAX: Final = 400
+_VALUE_CHARS_MAX: Final = 80
 _JSON: Final[dict[str, type[Any]]] = {"array": list, "object": dict}
 
 
 def default_problem(type_: AvroType, value: Any) -> str | None:
-    """Why a value is none of a type, with the path inside of it; None if it is one."""
+    """Why a value is none of a type, with the path inside of it; None if it is one.
+
+    Of a long explanation the ends are told.
+    """
+    if isinstance(value, list | dict) and _is_deeper(value, VALUES_NESTED_MAX):
+        return f"it is nested deeper than {VALUES_NESTED_MAX}"
+    problem = _problem(type_, value)
+    return problem and _ends(problem, _PROBLEM_CHARS_MAX)
+
+
+def _problem(type_: AvroType, value: Any) -> str | None:
     match type_:
         case Primitive():
             return _primitive(type_.kind, value)
         case Enum():
             known = isinstance(value, str) and value in type_.symbols
-            return None if known else f"{value!r} is no symbol of {describe(type_)}"
+            return None if known else f"{_shown(value)} is no symbol of {describe(type_)}"
         case Fixed():
             fits = _is_bytes(value) and len(value) == type_.size
-            return None if fits else f"{value!r} is no string of {type_.size} bytes"
+            return None if fits else f"{_shown(value)} is no string of {type_.size} bytes"
         case Union():
             return _union(type_, value)
         case _:
@@ -70,7 +84,7 @@ def _left_out(type_: AvroType, value: Any) -> Iterator[Field]:
             for item in value.values():
                 yield from _left_out(type_.values, item)
         case Union():
-            taken = next(one for one in type_.branches if default_problem(one, value) is None)
+            taken = next(one for one in type_.branches if _problem(one, value) is None)
             yield from _left_out(taken, value)
         case Record():
             for name, field in type_.fields.items():
@@ -84,13 +98,13 @@ def _holder(type_: Array | Map | Record, value: Any) -> str | None:
     """The first thing in a value that does not fit, and where."""
     called = "array" if isinstance(type_, Array) else "object"
     if not isinstance(value, _JSON[called]):
-        return f"{value!r} is no {called}"
+        return f"{_shown(value)} is no {called}"
     found: Iterator[tuple[str, str | None]]
     match type_:
         case Array():
-            found = ((f"[{n}]", default_problem(type_.items, v)) for n, v in enumerate(value))
+            found = ((f"[{n}]", _problem(type_.items, v)) for n, v in enumerate(value))
         case Map():
-            found = ((f"[{key!r}]", default_problem(type_.values, v)) for key, v in value.items())
+            found = ((f"[{key!r}]", _problem(type_.values, v)) for key, v in value.items())
         case Record():
             found = ((f".{name}", _field(type_, name, value)) for name in type_.fields)
     return next((f"{place}: {problem}" for place, problem in found if problem), None)
@@ -99,7 +113,7 @@ def _holder(type_: Array | Map | Record, value: Any) -> str | None:
 def _field(record: Record, name: str, value: dict[str, Any]) -> str | None:
     field = record.fields[name]
     if name in value:
-        return default_problem(field.type, value[name])
+        return _problem(field.type, value[name])
     # A default left out is checked where it stands, and whether it ever ends in `fills_itself`.
     return None if field.has_default else "is missing, and has no default of its own"
 
@@ -107,7 +121,7 @@ def _field(record: Record, name: str, value: dict[str, Any]) -> str | None:
 def _union(union: Union, value: Any) -> str | None:
     why = []
     for branch in union.branches:
-        problem = default_problem(branch, value)
+        problem = _problem(branch, value)
         if problem is None:
             return None
         why.append(f"{label(branch)}: {problem}")
@@ -129,8 +143,33 @@ def _primitive(kind: str, value: Any) -> str | None:
             fits = _is_bytes(value)
         case _:
             fits = isinstance(value, str)
-    return None if fits else f"{value!r} is no {kind}"
+    return None if fits else f"{_shown(value)} is no {kind}"
 
 
 def _is_bytes(value: Any) -> bool:
     return isinstance(value, str) and all(ord(char) <= 0xFF for char in value)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether JSON is nested deeper than that, told without going down further."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, list | dict)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return any(isinstance(one, list | dict) for one in level)
+
+
+def _shown(value: Any) -> str:
+    return _ends(repr(value), _VALUE_CHARS_MAX)
+
+
+def _ends(text: str, length: int) -> str:
+    """A text, or the two ends of a long one."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"

@@ -218,3 +218,27 @@ def test_a_path_that_is_too_long_to_read_is_cut_in_the_middle() -> None:
     with pytest.raises(InvalidSchema) as refused:
         parse_schema(schema)
     assert refused.value.path == "$" + ".fields[0].type" * 10
+
+
+def nested(depth: int, value: Any) -> dict[str, Any]:
+    """A record that holds itself, with a default that does so this often."""
+    for _ in range(depth):
+        value = {"f": value}
+    return one(["null", "R"], default=value)
+
+
+def test_a_default_is_nested_as_deep_as_a_schema_may_be() -> None:
+    """A deeper one is refused with its place."""
+    assert parse_schema(nested(100, None)).named
+    with pytest.raises(InvalidSchema, match="nested deeper than 100") as refused:
+        parse_schema(nested(101, None))
+    assert refused.value.path == "$.fields[0].default"
+
+
+def test_a_default_that_is_long_is_told_by_its_ends() -> None:
+    """The sentence stays one that can be read."""
+    for schema in (nested(99, 7), one("int", default="x" * 10_000)):
+        with pytest.raises(InvalidSchema) as refused:
+            parse_schema(schema)
+        assert len(str(refused.value)) < 550
+        assert " … " in str(refused.value)
