@@ -7,6 +7,8 @@ from typing import Any
 from hypothesis import assume, given, settings
 
 from streams.schemas.compatibility import Report, compare, parse_schema
+from streams.schemas.compatibility.alike import is_alike
+from streams.schemas.spelling import in_full
 from tests.schemas.pairs import Pair, pairs
 
 
@@ -65,3 +67,13 @@ def test_a_released_version_is_compared_as_any(pair: Pair) -> None:
     parsed = [parse_schema(schema, released=True) for schema in pair]
     assert compare(*parsed) == compare(*pair)
     assert compare(pair.writer, pair.writer).findings == ()
+
+
+@settings(deadline=None)
+@given(pairs())
+def test_spelled_in_full_it_is_the_same(pair: Pair) -> None:
+    """Names in full say what short ones in a namespace do, and are in full already."""
+    for schema in pair:
+        full = in_full(schema)
+        assert is_alike(parse_schema(schema), parse_schema(full))
+        assert in_full(full) == full
