@@ -111,8 +111,9 @@ def review_command(
     """What a change of schemas means: by the schemas, and by every record that is stored.
 
     Exit 1 if something stands against merging: a mode that is broken, stored records that cannot be
-    read or are read as another value, lint, workers that would not start. Each is waived by its
-    rule in subjects.toml, but the last. Without a broker the schemas alone are reviewed.
+    read or are read as another value, a type that is gone though records or readers of it are
+    there, lint, workers that would not start. Each is waived by its rule in subjects.toml, but the
+    last. Without a broker the schemas alone are reviewed.
     """
     where = choose_folder(folder).path
     settings = read_settings()

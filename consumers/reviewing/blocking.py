@@ -14,12 +14,10 @@ from consumers.reviewing.verdict import Version
 from consumers.usage import Reader
 from streams.schemas.compatibility import FindingKind, ModeReport, Severity
 from streams.schemas.lint import Problem
-from streams.schemas.subjects import Waiver
+from streams.schemas.subjects import REMOVED, Waiver
 
 BLOCKING: Final = (Happening.FAILED, Happening.VALUE_CHANGED)
 """What must happen to no stored record; waivers name these as rules."""
-REMOVED: Final = "type_removed"
-"""Rule that no type goes of which records are stored, or which code reads."""
 RULES: Final = (*FindingKind, *BLOCKING, REMOVED)
 """What waivers may name beside the rules of lint."""
 READERS_MAX: Final = 3

@@ -17,8 +17,8 @@
 
 A type is bound to a mode by its own table or by `[default]`. A waiver names a lint rule or the kind
 of a compatibility finding; without `paths` it holds for the whole type. It needs a reason and a
-day after which it holds no more. A released type that was removed may keep its table: there it is
-waived that it was (`type_removed`).
+day after which it holds no more. A released type that was removed may have a table only to waive
+that it was (`type_removed`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from streams.schemas.compatibility.modes import Mode
 from streams.schemas.lock import read_lock
 
 SUBJECTS_FILE: Final = "subjects.toml"
+REMOVED: Final = "type_removed"
+"""Rule of reviews that no type goes of which records are stored, or which code reads."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -112,7 +114,7 @@ class Subjects:
         self.path = path
         self.default = default
         self.removed = removed
-        """By name, released types that the folder has no more and that have a table."""
+        """By name, released types that the folder has no more, and that it is waived of."""
         self._subjects = subjects
 
     def __iter__(self) -> Iterator[Subject]:
@@ -129,22 +131,23 @@ class Subjects:
 
 
 def read_subjects(folder: Path, types: Collection[str]) -> Subjects:
-    """The folder's `subjects.toml`, which must be about these types, or released ones of the past.
+    """The folder's `subjects.toml`, which must be about these types and no others.
 
-    Raises `ConfigurationError` where it is missing or damaged, has a key that means nothing, is
-    about a type that the folder neither defines nor has released, or gives a type no mode. Whether
-    a waiver has expired is asked of it with a day in hand, for a broken review must not stop a
-    worker.
+    But for released ones whose removal it waives. Raises `ConfigurationError` where it is missing
+    or damaged, has a key that means nothing, is about a type that the folder does not define, or
+    gives a type no mode. Whether a waiver has expired is asked of it with a day in hand, for a
+    broken review must not stop a worker.
     """
     path = folder / SUBJECTS_FILE
     found = _read(path)
     others = [name for name in found.subject if name not in types]
     released = {entry.type for entry in read_lock(folder).schemas} if others else set[str]()
     for name in others:
-        if name not in released:
+        waived = any(one.rule == REMOVED for one in found.subject[name].waivers)
+        if name not in released or not waived:
             raise ConfigurationError(
                 f"{path}: [subject.{name!r}] is about a type that {folder} does not define"
-                f"{_close(name, types)}"
+                f"{_close(name, types)}; a type that was removed keeps a table to waive {REMOVED}"
             )
     return Subjects(
         path,

@@ -124,8 +124,8 @@ def test_a_folder_has_every_released_version_of_a_type(tmp_path: Path) -> None:
     assert versions[1].id == versions[0].id + 1
 
 
-def test_a_released_type_that_was_removed_may_keep_its_table(tmp_path: Path) -> None:
-    """It is about no type that there is, and its waivers are still to be found."""
+def test_a_released_type_that_was_removed_keeps_a_table_to_waive_that(tmp_path: Path) -> None:
+    """It is about no type that there is; a table that was forgotten is refused."""
     folder = write_folder(tmp_path, record("Placed"), record("Paid"))
     with (folder / "subjects.toml").open("a") as file:
         file.write(WAIVED.replace("unit-in-name", "type_removed"))
@@ -133,3 +133,7 @@ def test_a_released_type_that_was_removed_may_keep_its_table(tmp_path: Path) -> 
     subjects = SchemaFolder(folder).subjects
     assert [one.type for one in subjects] == ["acme.order.Paid"]
     assert subjects.removed["acme.order.Placed"].waivers[0].rule == "type_removed"
+    path = folder / "subjects.toml"
+    path.write_text(path.read_text().replace("type_removed", "unit-in-name"))
+    with pytest.raises(ConfigurationError, match="keeps a table to waive type_removed"):
+        _ = SchemaFolder(folder).subjects
