@@ -143,11 +143,15 @@ def read_subjects(folder: Path, types: Collection[str]) -> Subjects:
     others = [name for name in found.subject if name not in types]
     released = {entry.type for entry in read_lock(folder).schemas} if others else set[str]()
     for name in others:
-        waived = any(one.rule == REMOVED for one in found.subject[name].waivers)
-        if name not in released or not waived:
+        if name not in released:
             raise ConfigurationError(
                 f"{path}: [subject.{name!r}] is about a type that {folder} does not define"
-                f"{_close(name, types)}; a type that was removed keeps a table to waive {REMOVED}"
+                f"{_close(name, types)}"
+            )
+        if not any(one.rule == REMOVED for one in found.subject[name].waivers):
+            raise ConfigurationError(
+                f"{path}: [subject.{name!r}] is about a type that was removed; take the table out, "
+                f"or waive {REMOVED} in it"
             )
     return Subjects(
         path,
