@@ -12,11 +12,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
-from tests.schemas.compatibility.cases import CASES
-from tests.schemas.compatibility.java import Judge, running_judge
+from streams.schemas.compatibility import InvalidSchema, parse_schema
+from tests.schemas.compatibility.cases import CASES, enum, field, record
+from tests.schemas.compatibility.java import REFUSED, Judge, running_judge
 from tests.schemas.compatibility.judging import Judged, judged
 from tests.schemas.compatibility.rulings import RULINGS, Ruling, uncovered
 from tests.schemas.pairs import Pair, pair_of
@@ -46,6 +48,57 @@ def told(one: Judged) -> str:
             f"  Java: {next(filter(None, one.java.decoded), 'reads')}",
         ]
     )
+
+
+# What the specification has no word for: whether Java's parser takes it, and whether ours does of a
+# file; and of a released version.
+SPELLINGS: dict[str, tuple[Any, bool, bool, bool]] = {
+    "a namespace that is null": (record("R", namespace=None), True, True, True),
+    "one inside that is null, and is the one around it": (
+        record("n.R", field("a", enum("E", "A", namespace=None)), field("b", "n.E")),
+        True,
+        True,
+        True,
+    ),
+    "a doc that is null": (record("R", field("a", "int", doc=None), doc=None), True, True, True),
+    "aliases that are null": (record("R", aliases=None), False, False, False),
+    "a field's aliases that are null": (
+        record("R", field("f", "int", aliases=None)),
+        False,
+        False,
+        False,
+    ),
+    "an order that is null": (record("R", field("f", "int", order=None)), False, False, False),
+    "an enum's default that is null": (enum("E", "A", default=None), True, False, True),
+    # Not after 1.12.1: AVRO-4176.
+    "a name in an object": (
+        record("R", field("a", enum("E", "A")), field("b", {"type": "E"})),
+        True,
+        False,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "by_java", "as_file", "as_released"), SPELLINGS.values(), ids=SPELLINGS
+)
+def test_spellings(
+    judge: Judge, schema: Any, *, by_java: bool, as_file: bool, as_released: bool
+) -> None:
+    """What Java's parser takes of them is as the table says, and what ours does."""
+    [verdict] = judge.judge([(schema, schema, [])])
+    assert (not verdict.checker.startswith(REFUSED)) is by_java, verdict.checker
+    assert _is_taken(schema, released=False) is as_file
+    assert _is_taken(schema, released=True) is as_released
+
+
+def _is_taken(schema: Any, *, released: bool) -> bool:
+    try:
+        parse_schema(schema, released=released)
+    except InvalidSchema:
+        return False
+    return True
 
 
 @pytest.mark.timeout(1_800)
