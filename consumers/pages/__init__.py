@@ -54,10 +54,19 @@ def facts(found: Iterable[tuple[str, str, str]]) -> str:
 
 
 def table(names: Iterable[str], rows: Iterable[Iterable[str]], kind: str = "") -> str:
-    """A table of cells that are HTML already; nothing, where there are no rows."""
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    """A table of cells that are HTML already; nothing, where there are no rows.
+
+    Each cell has the name of its column, for styles that put cells below each other.
+    """
+    of = list(names)
+    cells = (zip(of, row, strict=True) for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in cells)
     if not body:
         return ""
-    head = "".join(f"<th>{name}</th>" for name in names)
+    head = "".join(f"<th>{name}</th>" for name in of)
     named = f' class="{kind}"' if kind else ""
     return f'<div class="wide"><table{named}><tr>{head}</tr>{body}</table></div>'
+
+
+def _cell(of: tuple[str, str]) -> str:
+    return f'<td data-of="{of[0]}">{of[1]}</td>'

@@ -16,6 +16,7 @@ from consumers.reviewing.sections import (
     type_sections,
     verdict_of,
 )
+from consumers.reviewing.sides import ENVELOPE
 from consumers.reviewing.sites import Happening
 
 _STYLE: Final = Path(__file__).with_name("page.css")
@@ -36,21 +37,27 @@ def review_page(review: Review) -> str:
             *(f'<p class="notice">{_text(one)}</p>' for one in filter(None, [notice_of(review)])),
             _figures(review),
             *(line for one in review.types for line in _type(one, review)),
-            *(line for section in last_sections(review) for line in _section(section)),
+            *(line for section in last_sections(review) for line in _last(section)),
             f"<footer>agentlog schemas review · {_text(review.folder)}</footer></main>",
         ),
     )
 
 
 def _figures(review: Review) -> str:
-    versions = [version for one in review.types for version in one.versions]
-    found = [("", f"{len(review.types):,}", "types changed")]
+    types = review.types
+    versions = [version for one in types for version in one.versions]
+    found = [("", f"{len(types):,}", "types changed")]
     if review.gathered is not None:
         failed = sum(version.count(Happening.FAILED) for version in versions)
         changed = sum(version.count(Happening.VALUE_CHANGED) for version in versions)
         found += [
             ("", f"{review.gathered.evidence.records:,}", "records looked at"),
-            ("", f"{sum(version.stored for version in versions):,}", "of changed types"),
+            # Those of the envelope are of any type.
+            (
+                "",
+                f"{sum(it.records for it in types if it.change.name != ENVELOPE):,}",
+                "of changed types",
+            ),
             ("bad" if failed else "", f"{failed:,}", "cannot be read"),
             ("bad" if changed else "", f"{changed:,}", "read as another value"),
         ]
@@ -69,11 +76,17 @@ def _type(one: TypeReview, review: Review) -> Iterator[str]:
     yield "</section>"
 
 
+def _last(section: Section) -> Iterator[str]:
+    yield f'<section class="type"><h2>{_text(section.title)}</h2>'
+    yield from _section(section._replace(title=""))
+    yield "</section>"
+
+
 def _section(section: Section) -> Iterator[str]:
     if section.title:
         yield f"<h3>{_text(section.title)}</h3>"
     if section.head:
-        names = (_text(name) for name in section.head)
+        names = [_text(name) for name in section.head]
         yield table(names, (map(_cell, row) for row in section.rows), "side")
         return
     rows = "".join(
