@@ -159,9 +159,9 @@ class Sides:
                 found.append(change)
             elif any(self._subjects) and len(set(self.subjects(change))) > 1:
                 found.append(change._replace(is_promises_alone=True))
-        envelopes = [_envelope(folder) for folder in (self.base, self.head)]
-        if envelopes[0] != envelopes[1]:
-            found.append(Change(ENVELOPE, ENVELOPE, *envelopes))
+        old, new = (_envelope(folder) for folder in (self.base, self.head))
+        if old != new:
+            found.append(Change(ENVELOPE, ENVELOPE, old, new))
         return (*found, *self._gone())
 
     def _gone(self) -> Iterator[Change]:
