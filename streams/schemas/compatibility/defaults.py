@@ -62,6 +62,8 @@ def _problem(type_: AvroType, value: Any) -> str | None:
 
 def fills_itself(field: Field) -> bool:
     """Whether a default that fits leaves out what the same default is to fill, and so on."""
+    if not isinstance(field.default, list | dict):
+        return False
     waiting, seen = [field], {field}
     while waiting:
         one = waiting.pop()

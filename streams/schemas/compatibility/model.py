@@ -6,6 +6,7 @@ say. Types without a name may be shared, for nothing tells one from another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +17,8 @@ from streams.schemas.compatibility.promotions import PROMOTIONS
 
 NO_DEFAULT: Final = object()
 """What a field has that has no default; None is the default null."""
+PLAIN_CHARS_MAX: Final = 2_000
+"""A type that takes more to tell is not plain."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +64,7 @@ class Union:
 
     branches: tuple[AvroType, ...]
     kind: str = "union"
-    plain: str = field(init=False)
+    plain: str = field(init=False, default="")
     _labels: tuple[str, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -70,8 +73,9 @@ class Union:
         moves = any(
             (kind, earlier) in PROMOTIONS for n, kind in enumerate(kinds) for earlier in kinds[:n]
         )
-        each = [branch.plain for branch in self.branches]
-        self.plain = f"({','.join(each)})" if all(each) and not moves else ""
+        names = [unqualified(one.name) for one in self.branches if isinstance(one, Named)]
+        if not moves and len(set(names)) == len(names):
+            self.plain = _joined("union", [branch.plain for branch in self.branches])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,7 +98,11 @@ class Enum:
     symbols: tuple[str, ...]
     default: str | None
     kind: str = "enum"
-    plain: str = ""
+    plain: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        if not self.aliases:
+            self.plain = _joined(f"enum {self.name}", self.symbols)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +114,11 @@ class Fixed:
     size: int
     logical: Logical | None = None
     kind: str = "fixed"
-    plain: str = ""
+    plain: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        if not self.aliases:
+            self.plain = f"fixed {self.name} {self.size} {self.logical}"
 
 
 @dataclass(slots=True, eq=False)
@@ -133,6 +145,14 @@ class Record:
     fields: dict[str, Field] = field(default_factory=dict)
     kind: str = "record"
     plain: str = ""
+    """Set once the fields are known; a record within itself is not plain."""
+
+    def complete(self) -> None:
+        """All fields are known."""
+        fields = self.fields.values()
+        if not self.aliases and not any(one.aliases for one in fields):
+            each = [one.type.plain and f"{one.name} {one.type.plain}" for one in fields]
+            self.plain = _joined(f"record {self.name}", each)
 
 
 Named = Record | Enum | Fixed
@@ -155,6 +175,21 @@ class ParsedSchema:
             for alias in named.aliases:
                 owners[alias] = (*owners.get(alias, ()), named.name)
         return owners
+
+
+def says_nothing(writer: AvroType, reader: AvroType) -> bool:
+    """Whether one look shows that there is nothing to say of two types or of what is in them.
+
+    Only if no other type of the reader's schema claims a name of theirs as its alias.
+    """
+    return bool(reader.plain) and reader.plain == writer.plain
+
+
+def _joined(head: str, parts: Sequence[str]) -> str:
+    """What tells a type; empty if that is not known of a part, or is long."""
+    if not all(parts) or sum(map(len, parts)) > PLAIN_CHARS_MAX:
+        return ""
+    return f"{head} ({', '.join(parts)})"
 
 
 def label(type_: AvroType) -> str:

@@ -7,19 +7,17 @@ namespace of the name that it is an alias for (section "Aliases").
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 PRIMITIVES: Final = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
 )
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_name(text: str) -> bool:
     """Whether a field, a symbol or a type without its namespace may be called so."""
-    return _NAME.fullmatch(text) is not None
+    return text.isascii() and text.isidentifier()
 
 
 def is_full_name(text: str) -> bool:

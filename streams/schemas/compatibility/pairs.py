@@ -32,6 +32,7 @@ from streams.schemas.compatibility.model import (
     Union,
     describe,
     label,
+    says_nothing,
 )
 from streams.schemas.compatibility.parsing import parse_schema
 from streams.schemas.compatibility.resolving import Said, resolved
@@ -124,7 +125,7 @@ class _Comparison:
             pair.inside = [
                 (step, self._pair(inner, wanted))
                 for step, inner, wanted in inside
-                if not (inner.plain and inner.plain == wanted.plain)
+                if self._schema.alias_owners or not says_nothing(inner, wanted)
             ]
 
     def _choose(self, pair: _Pair, union: Union) -> None:

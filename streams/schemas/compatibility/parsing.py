@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, ClassVar, Final, TypeGuard, TypeVar
 
 from streams.errors import ConfigurationError
 from streams.schemas.compatibility.defaults import default_problem, fills_itself
@@ -90,14 +90,6 @@ class _Parser:
         self._released = released
         self._depth = 0
         self._defaults: list[tuple[Path, Field]] = []
-        self._complex: Mapping[str, Callable[[dict[str, Any], Path, str], AvroType]] = {
-            "record": self._record,
-            "error": self._record,
-            "enum": self._enum,
-            "fixed": self._fixed,
-            "array": self._array,
-            "map": self._map,
-        }
 
     def parse(self, schema: Any, path: Path, namespace: str) -> AvroType:
         if self._depth == NESTING_MAX:
@@ -141,8 +133,8 @@ class _Parser:
             )
         if kind in PRIMITIVES:
             return Primitive(kind, logical_of(schema, kind))
-        if make := self._complex.get(kind):
-            return make(schema, path, namespace)
+        if make := self._COMPLEX.get(kind):
+            return make(self, schema, path, namespace)
         named = self._reference(kind, path, namespace)
         if not self._released:
             # Java's parser takes it up to 1.12.1, and no more after that (AVRO-4176).
@@ -220,6 +212,7 @@ class _Parser:
         inner = namespace_of(name)
         for n, field in enumerate(fields):
             self._field(record, field, (*path, "fields", n), inner)
+        record.complete()
         return record
 
     def _field(self, record: Record, schema: Any, path: Path, namespace: str) -> None:
@@ -267,6 +260,15 @@ class _Parser:
             raise InvalidSchema((*path, "name"), f"type {named.name!r} is defined twice")
         self.named[named.name] = named
         return named
+
+    _COMPLEX: ClassVar[Mapping[str, Callable[..., AvroType]]] = {
+        "record": _record,
+        "error": _record,
+        "enum": _enum,
+        "fixed": _fixed,
+        "array": _array,
+        "map": _map,
+    }
 
 
 _NAME_RULE: Final = "names begin with a letter or _ and go on with letters, digits and _"

@@ -6,8 +6,9 @@ itself) and a sentence. `inside` is where to look next.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from streams.schemas.compatibility.defaults import default_problem
 from streams.schemas.compatibility.findings import FindingKind
 from streams.schemas.compatibility.logical import logical_difference
 from streams.schemas.compatibility.model import (
@@ -21,7 +22,9 @@ from streams.schemas.compatibility.model import (
     ParsedSchema,
     Primitive,
     Record,
+    Union,
     describe,
+    says_nothing,
 )
 from streams.schemas.compatibility.names import unqualified
 from streams.schemas.compatibility.promotions import EXACT, PROMOTIONS
@@ -63,7 +66,7 @@ def resolved(writer: AvroType, reader: AvroType, schema: ParsedSchema) -> Resolv
             difference = logical_difference(writer.logical, reader.logical)
             return [*said, Said(*difference)] if difference else said, []
         case Record(), Record():
-            told, inside = _fields(writer, reader)
+            told, inside = _fields(writer, reader, claimed=bool(schema.alias_owners))
             return [*said, *told], inside
         case _:
             raise AssertionError(f"{describe(writer)} does not match {describe(reader)}")
@@ -140,20 +143,22 @@ def _symbols(writer: Enum, reader: Enum) -> list[Said]:
     ]
 
 
-def _fields(writer: Record, reader: Record) -> Resolved:
+def _fields(writer: Record, reader: Record, *, claimed: bool) -> Resolved:
     said: list[Said] = []
     inside: list[Inside] = []
     places = {name: n for n, name in enumerate(writer.fields)}
     order = []
     for field, written, about in fields_taken(writer, reader):
         step = f".{field.name}"
-        said += [Said(kind, message, step) for kind, message in about]
+        if about:
+            said += [Said(kind, message, step) for kind, message in about]
         if written is not None:
             order.append(places.pop(written.name, -1))
-            if not (field.type.plain and field.type.plain == written.type.plain):
+            if claimed or not says_nothing(written.type, field.type):
                 inside.append(Inside(step, written.type, field.type))
         elif not any(kind is FindingKind.ALIAS_CONFLICT for kind, _ in about):
             said.append(_filled(field, step, writer))
+            said += _taken_otherwise(field, step)
     if order != sorted(order):
         said.append(
             Said(FindingKind.FIELD_ORDER, f"the fields of {reader.name} stand in another order")
@@ -163,6 +168,42 @@ def _fields(writer: Record, reader: Record) -> Resolved:
         for name in places
     ]
     return said, inside
+
+
+def _taken_otherwise(field: Field, step: str) -> list[Said]:
+    """Where a union's default is of one branch, and another reader takes it for an earlier one."""
+    union, default = field.type, field.default
+    if not (isinstance(union, Union) and field.has_default):
+        return []
+    first = next((one for one in union.branches if _may_look_like(one.kind, default)), None)
+    if first is None or default_problem(first, default) is None:
+        return []
+    taken = next((one for one in union.branches if default_problem(one, default) is None), None)
+    if taken is None:
+        return []
+    return [
+        Said(
+            FindingKind.UNION_CHOICE,
+            f"the default of {field.name} is of {describe(taken)}, and Java's decoder takes the "
+            f"default for {describe(first)}: put {describe(taken)} first",
+            step,
+        )
+    ]
+
+
+def _may_look_like(kind: str, value: Any) -> bool:
+    """Whether Java's decoder takes a default for a branch of this kind."""
+    match kind:
+        case "null":
+            return value is None
+        case "boolean":
+            return isinstance(value, bool)
+        case "int" | "long" | "float" | "double":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "string" | "bytes" | "fixed":
+            return isinstance(value, str)
+        case _:
+            return True
 
 
 def _filled(field: Field, step: str, writer: Record) -> Said:

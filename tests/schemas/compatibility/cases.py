@@ -170,6 +170,22 @@ CASES: Final = [
         K.DEFAULT_USED,
         "$.f",
     ),
+    Case(
+        "field added with a default that is not of the first branch",
+        record("R"),
+        one([record("S", field("x", "int")), "null"], default=None),
+        True,
+        K.UNION_CHOICE,
+        "$.f",
+    ),
+    Case(
+        "that of a later branch, which nobody takes for an earlier one",
+        record("R"),
+        one(["null", "boolean", "string"], default="x"),
+        True,
+        K.DEFAULT_USED,
+        "$.f",
+    ),
     Case("field added without default", record("R"), one("int"), False, K.MISSING_DEFAULT, "$.f"),
     Case(
         "nullable field added without default",

@@ -215,6 +215,15 @@ RULINGS: Final = (
         one([array("int"), map_("int")], default=[]),
     ),
     Ruling(
+        "a default of a later branch",
+        Disagreement.JAVA_FAILS,
+        "The specification allows a value of any branch. Java's decoder takes it for the first one "
+        "that is a record, an enum, an array or a map. The pair has a warning.",
+        _says("Java's decoder takes the default for"),
+        record("R"),
+        one([record("S", field("x", "int")), "null"], default=None),
+    ),
+    Ruling(
         "a default of a union that begins with its own record",
         Disagreement.JAVA_FAILS,
         "The default is a value of another branch. Java's decoder looks for it in the record "

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from streams.schemas.compatibility import FindingKind, Severity, compare
-from tests.schemas.compatibility.cases import CASES, Case, array, field, one, record
+from tests.schemas.compatibility.cases import (
+    CASES,
+    Case,
+    array,
+    enum,
+    field,
+    fixed,
+    map_,
+    one,
+    record,
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -42,6 +54,28 @@ def test_a_union_says_of_all_its_branches_why_they_failed() -> None:
     assert "null: record a.S was written, and null is no type to read it as" in said
     assert "a.S: matches, but .deep[].x: string was written" in said
     assert "S: would match, but a.S comes first" in said
+
+
+@pytest.mark.parametrize(
+    ("branches", "default", "told"),
+    [
+        (["null", "int"], None, False),
+        ([enum("E", "A"), "string"], "A", False),
+        ([enum("E", "A"), "string"], "B", True),
+        ([map_("int"), "string"], "x", True),
+        ([fixed("F", 4), "string"], "x", True),
+        (["int", "double"], 1.5, True),
+        (["boolean", "null", "long"], 1, False),
+        (["string", "int", "boolean"], True, False),
+    ],
+)
+def test_a_default_that_is_taken_for_an_earlier_branch(
+    branches: Any, default: Any, *, told: bool
+) -> None:
+    """Said where it is read, and where others read something else."""
+    found = compare(record("R"), one(branches, default=default))
+    assert found.compatible
+    assert (FindingKind.UNION_CHOICE in {it.kind for it in found.findings}) is told
 
 
 def test_a_finding_is_told_once_however_often_its_pair_is_met() -> None:
