@@ -158,7 +158,7 @@ def _fields(writer: Record, reader: Record, *, claimed: bool) -> Resolved:
                 inside.append(Inside(step, written.type, field.type))
         elif not any(kind is FindingKind.ALIAS_CONFLICT for kind, _ in about):
             said.append(_filled(field, step, writer))
-            said += _taken_otherwise(field, step)
+            said += _taken_otherwise(field, step) if field.has_default else ()
     if order != sorted(order):
         said.append(
             Said(FindingKind.FIELD_ORDER, f"the fields of {reader.name} stand in another order")
@@ -173,7 +173,9 @@ def _fields(writer: Record, reader: Record, *, claimed: bool) -> Resolved:
 def _taken_otherwise(field: Field, step: str) -> list[Said]:
     """Where a union's default is of one branch, and another reader takes it for an earlier one."""
     union, default = field.type, field.default
-    if not (isinstance(union, Union) and field.has_default):
+    if not isinstance(union, Union) or not union.branches:
+        return []
+    if default is None and union.branches[0].kind == "null":
         return []
     first = next((one for one in union.branches if _may_look_like(one.kind, default)), None)
     if first is None or default_problem(first, default) is None:

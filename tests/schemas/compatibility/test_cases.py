@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streams.schemas.compatibility import FindingKind, Severity, compare
+from streams.schemas.compatibility import FindingKind, Severity, compare, parse_schema
 from tests.schemas.compatibility.cases import (
     CASES,
     Case,
@@ -76,6 +76,12 @@ def test_a_default_that_is_taken_for_an_earlier_branch(
     found = compare(record("R"), one(branches, default=default))
     assert found.compatible
     assert (FindingKind.UNION_CHOICE in {it.kind for it in found.findings}) is told
+
+
+def test_a_released_default_of_an_empty_union_says_nothing_of_branches() -> None:
+    """It is no value of any."""
+    reader = parse_schema(one([], default=None), released=True)
+    assert [it.kind for it in compare(record("R"), reader).findings] == [FindingKind.DEFAULT_USED]
 
 
 def test_a_finding_is_told_once_however_often_its_pair_is_met() -> None:
