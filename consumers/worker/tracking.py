@@ -40,7 +40,7 @@ Finished = tuple[int, int, R]
 class Selection(Generic[R]):
     """What one commit takes of one partition, and how the partition stands after it."""
 
-    __slots__ = ("beyond", "complete", "finished", "prefix")
+    __slots__ = ("beyond", "finished", "full", "prefix")
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class Selection(Generic[R]):
         prefix: int,
         beyond: Sequence[Interval],
         *,
-        complete: bool,
+        full: bool,
     ) -> None:
         self.finished = finished
         self.prefix = prefix
         self.beyond = beyond
-        self.complete = complete
-        """False: finished results were left to a later commit."""
+        self.full = full
+        """Whether results were left for want of room in the mark."""
 
     @property
     def results(self) -> list[R]:
@@ -128,11 +128,12 @@ class PartitionTracker(Generic[R]):
         `committed` or `returned` must follow before the next.
         """
         finished, self._finished = sorted(self._finished), []
-        taken = 0
+        offered = 0
         for _, _, result in finished:
             if not room(result):
                 break
-            taken += 1
+            offered += 1
+        taken = offered
         while True:
             left = finished[taken:]
             reached = self.committed if self.unfinished or left else self.read_to
@@ -141,7 +142,7 @@ class PartitionTracker(Generic[R]):
                 break
             taken //= 2
         self._finished = left
-        return Selection(finished[:taken], prefix, beyond, complete=not left)
+        return Selection(finished[:taken], prefix, beyond, full=taken < offered)
 
     def _with(self, finished: Sequence[Finished[R]]) -> list[Interval]:
         spans = merged((floor, position + 1) for position, floor, _ in finished)

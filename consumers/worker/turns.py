@@ -7,7 +7,7 @@ first ones could fill every commit, and the last would wait for ever.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from consumers.journal.outcomes import Settled
@@ -31,27 +31,22 @@ class CommitTurns:
         With `also_idle`, of those too whose prefix moved over invisible positions alone.
         """
         parts: list[CommitPart] = []
-        room, first, served = COMMIT_BYTES_MAX, True, self._served_last
-
-        def has_room(one: Settled) -> bool:
-            nonlocal room, first
-            room -= one.outputs_size
-            found = room >= 0 or first
-            first = False
-            return found
-
+        room, empty, cut, served = COMMIT_BYTES_MAX, True, False, self._served_last
         for assignment in self._in_turn(assignments):
             tracker = assignment.tracker
             idle = also_idle and assignment.opened
             if not (tracker.finished or assignment.owes_mark or idle):
                 continue
-            selection = tracker.select(has_room)
-            assignment.full = not selection.complete and room >= 0
+            selection = tracker.select(_has_room(room, empty=empty))
+            assignment.full = selection.full
+            cut = cut or (tracker.finished > 0 and not selection.full)
             if selection.finished:
-                served = assignment.source
+                served, empty = assignment.source, False
+                # What the mark had no room for takes none from others.
+                room -= sum(one.outputs_size for one in selection.results)
             if selection.finished or assignment.owes_mark or selection.prefix > tracker.committed:
                 parts.append(CommitPart(assignment, selection))
-        if room < 0:
+        if cut:
             self._served_last = served
         return parts
 
@@ -60,3 +55,18 @@ class CommitTurns:
             if assignment.source == self._served_last:
                 return [*found[at:], *found[:at]]
         return found
+
+
+def _has_room(room: int, *, empty: bool) -> Callable[[Settled], bool]:
+    """Whether one more fits into so many bytes, asked one after the other; an `empty` commit takes
+    the first in any case.
+    """
+
+    def has_room(one: Settled) -> bool:
+        nonlocal room, empty
+        room -= one.outputs_size
+        found = room >= 0 or empty
+        empty = False
+        return found
+
+    return has_room

@@ -300,6 +300,27 @@ def test_what_a_bounded_commit_left_goes_behind_what_an_abort_gave_back(
     assert again.commit.prefix_to == 1
 
 
+def test_results_that_no_mark_has_room_for_take_no_room_from_other_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And are nothing that a commit could take now: who asks until all is settled is done."""
+    monkeypatch.setattr(turns, "COMMIT_BYTES_MAX", 250)
+    monkeypatch.setattr(marks, "_RUNS_BYTES_MAX", 4)
+    box = Fixture()
+    box.assign(1, mark=Mark(0, finished=((2, 3), (4, 5))))
+    box.assign(2, OTHER)
+    box.deliver(1, *(record(n, b"k%d" % n) for n in (0, 1, 3, 5, 7, 9)))
+    box.deliver(2, record(0, b"other", OTHER))
+    while (delivery := box.core.take()) is not None:
+        if delivery.record.source == OTHER or delivery.record.position >= 7:
+            box.finish(delivery, 200)
+    (part,) = box.core.next_commit()
+    assert part.assignment.source == OTHER
+    box.core.committed([part])
+    assert box.core.next_commit() == []
+    assert not box.core.settled_of()
+
+
 def test_partitions_take_turns_where_one_commit_has_no_room_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -109,14 +109,14 @@ def test_h14_a_record_that_arrives_again_is_nothing_to_do() -> None:
 
 
 def test_a_commit_takes_the_lowest_positions_that_there_is_room_for() -> None:
-    """What is left stays for the next, and the selection says that there is some."""
+    """What is left stays for the next."""
     tracker: PartitionTracker[int] = PartitionTracker(0)
     for position in range(4):
         tracker.admit(position)
     for position in (3, 1, 0):
         tracker.finish(position, position, position)
     selection = tracker.select(lambda result: result < 3)
-    assert (selection.results, selection.prefix, selection.complete) == ([0, 1], 2, False)
+    assert (selection.results, selection.prefix, selection.full) == ([0, 1], 2, False)
     tracker.committed_as(selection)
     assert tracker.finished == 1
     assert commit(tracker) == (2, [3], [(3, 4)])
@@ -134,6 +134,21 @@ def test_what_an_abort_gave_back_is_selected_again_in_order() -> None:
     assert commit(tracker) == (1, [0, 2], [(2, 3)])
 
 
+def test_a_mark_is_full_whatever_else_there_was_no_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever takes a commit without anything for one that was cut short asks for ever."""
+    monkeypatch.setattr(marks, "_RUNS_BYTES_MAX", 4)
+    tracker: PartitionTracker[int] = PartitionTracker(0, [(2, 3), (4, 6)])
+    for position in range(11):
+        tracker.admit(position)
+    tracker.finish(8, 8, 8)
+    tracker.finish(10, 10, 10)
+    rooms = iter((True, False))
+    selection = tracker.select(lambda _: next(rooms))
+    assert (selection.results, selection.full) == ([], True)
+
+
 def test_h10_what_the_mark_has_no_room_for_waits_until_it_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,7 +161,7 @@ def test_h10_what_the_mark_has_no_room_for_waits_until_it_has(
         tracker.finish(position, position, position)
     selection = tracker.select(ALL)
     assert selection.results == [1, 3]
-    assert not selection.complete
+    assert selection.full
     tracker.committed_as(selection)
     while commit(tracker)[1]:
         pass
