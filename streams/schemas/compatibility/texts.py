@@ -30,7 +30,7 @@ def parse_text(text: str, source: str, *, first_line: int = 1) -> ParsedSchema:
 def read_json(text: str, source: str, *, first_line: int = 1) -> Any:
     """The JSON value that a text holds. Raises `InvalidSchema` with line and column."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         where = f"{source}:{first_line + error.lineno - 1}:{error.colno}"
         raise InvalidSchema((), f"not JSON: {error.msg}", where) from error
@@ -70,6 +70,9 @@ def _require_text(value: Any, text: str, source: str, first_line: int) -> None:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _position(text: str, path: Path) -> int:
