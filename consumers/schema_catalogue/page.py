@@ -90,7 +90,6 @@ def _overview(types: Sequence[TypeEntry]) -> str:
     rows = (
         (
             f'<a href="#{escape(one.name)}">{_text(one.last_name)}</a>{_deprecated(one)}',
-            _text(one.family),
             _text(one.kind),
             _version(one.versions),
             _text(one.subject.mode if one.subject else "–"),
@@ -101,7 +100,7 @@ def _overview(types: Sequence[TypeEntry]) -> str:
         )
         for one in types
     )
-    names = ("type", "family", "kind", "version", "mode", "owner", "topics", "writers", "readers")
+    names = ("type", "kind", "version", "mode", "owner", "topics", "writers", "readers")
     return table(names, rows, "overview")
 
 
