@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from typing import Final
+from contextlib import contextmanager
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +16,9 @@ from tests.simulation.run import Result, replay_command, run_seed
 
 CHUNK: Final = 25
 """Seeds that a process is given at once."""
+SEED_S_MAX: Final = 60.0
+"""Seconds of real time that one may take: most take hundredths. What never gives way to its event
+loop stands still without a turn that could be counted."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -31,7 +36,8 @@ def run_chunk(first: int, count: int) -> Report:
     failures, seen = [], set[str]()
     for seed in range(first, first + count):
         try:
-            result = run_seed(seed)
+            with _at_most(SEED_S_MAX):
+                result = run_seed(seed)
         except Exception:  # noqa: BLE001 - a seed that breaks the simulation is a failure as well
             failures.append(f"seed {seed}: {traceback.format_exc()}\n{replay_command(seed)}")
             continue
@@ -39,6 +45,22 @@ def run_chunk(first: int, count: int) -> Report:
         if result.findings:
             failures.append(str(result))
     return Report(count, tuple(failures), frozenset(seen))
+
+
+@contextmanager
+def _at_most(real_s: float) -> Iterator[None]:
+    """Raise `TimeoutError` wherever it is after so long, and again; for a main thread."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"{real_s:g} s of real time, and it has not ended")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, real_s, real_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _seen(result: Result) -> set[str]:
