@@ -137,7 +137,6 @@ async def run_fault(
         raise
     if not row.clean:
         cluster.copy_logs(folder)
-        cluster.copy_data(folder, namespace)
     if row.clean and keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -192,29 +191,32 @@ async def _run(fault: Fault, stage: Stage, began: float) -> Row:
         evidence = await asyncio.to_thread(_collect, stage)
         _write_down(evidence, stage.folder)
         stage.lap("read")
+        if problem:
+            stage.notes["did not happen"] = problem
+        row = _row(
+            fault,
+            stage,
+            evidence,
+            status="did not happen" if problem else "passed",
+            figures=figures(
+                evidence.history.commits,
+                evidence.appended_ms,
+                began_ms=began_ms,
+                ended_ms=ended_ms,
+                backlog=not fault.pace_s,
+            ),
+            fault_s=(ended_ms - began_ms) / 1000,
+            run_s=time.monotonic() - began,
+            left=left,
+        )
+        if not row.clean:
+            stage.cluster.copy_data(stage.folder, stage.namespace)
+        return row
     finally:
         await asyncio.to_thread(stage.progress.close)
         await stage.cluster.heal()
         await asyncio.to_thread(admin.delete, stage.namespace.topics())
         stage.lap("clean")
-    if problem:
-        stage.notes["did not happen"] = problem
-    return _row(
-        fault,
-        stage,
-        evidence,
-        status="did not happen" if problem else "passed",
-        figures=figures(
-            evidence.history.commits,
-            evidence.appended_ms,
-            began_ms=began_ms,
-            ended_ms=ended_ms,
-            backlog=not fault.pace_s,
-        ),
-        fault_s=(ended_ms - began_ms) / 1000,
-        run_s=time.monotonic() - began,
-        left=left,
-    )
 
 
 def _row(
