@@ -31,9 +31,7 @@ from streams.envelope import Envelope, Kind
 from streams.errors import DecodeError
 from streams.kafka.admin import TopicAdmin
 from streams.kafka.groups import GroupAdmin
-from streams.kafka.membership import Membership
 from streams.kafka.publisher import Publisher
-from streams.record import Partition
 from streams.schemas import Catalogue, Codec
 from streams.topics import TOPICS, Namespace
 from streams.topics.routing import Route, route
@@ -83,15 +81,13 @@ class AtWork:
         self._listener = ControlListener(
             kafka, namespace, CODEC, self, group=self.group, run_id=run_id
         )
-        self._membership = Membership(kafka, self.group, queue_bytes=1 << 26)
         self._consumer = Consumer(
             {
                 "bootstrap.servers": kafka,
                 "group.id": self.group,
                 "group.protocol": "consumer",
                 "client.id": client_id(run_id),
-            },
-            logger=self._membership,
+            }
         )
         self._topic = namespace.topic("tasks")
         self._answering: set[asyncio.Task[Any]] = set()
@@ -102,19 +98,13 @@ class AtWork:
         self._consumer.subscribe([self._topic])
 
     def is_member(self) -> bool:
-        if self._consumer.poll(0) is None:
-            self._membership.drained()
-        held = {Partition(it.topic, it.partition) for it in self._consumer.assignment()}
-        if self._membership.is_out_of_step(self._consumer, held):  # H12, on a busy machine
-            self._consumer.unsubscribe()
-            self._consumer.subscribe([self._topic])
-        return bool(held)
+        self._consumer.poll(0)
+        return bool(self._consumer.assignment())
 
     async def stop(self) -> None:
         await self._listener.stop()
         await self._publisher.close()
         await asyncio.to_thread(self._consumer.close)
-        self._membership.close()
 
     def on_cancel(self, message_id: str, reason: str) -> None:
         self.heard.append((message_id, reason))
@@ -174,7 +164,8 @@ async def at_work(kafka: str, topics: Namespace, *names: str) -> AsyncIterator[l
     try:
         for worker in workers:
             await worker.start()
-        await until(lambda: all(worker.is_member() for worker in workers), "all are members")
+        # All are polled each time: one that is not gives up nothing of what the others wait for.
+        await until(lambda: sum(one.is_member() for one in workers) == len(workers), "all join")
         yield workers
     finally:
         for worker in workers:
