@@ -60,7 +60,10 @@ LARGE: Final[Mapping[str, Callable[[Stage], Results]]] = {
     "compatibility": compatibility.bench,
 }
 """Those of the whole: an hour together, with a page of their own."""
-PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {"dispatch": dispatch.profile}
+PROFILES: Final[Mapping[str, Callable[[Stage], Sequence[str]]]] = {
+    "dispatch": dispatch.profile,
+    "rebuild": rebuild.profile,
+}
 
 _HERE: Final = Path(__file__).parent
 _LARGE: Final = "-large"
@@ -73,11 +76,8 @@ def main() -> int:
     if asked.write and (asked.names or asked.quick or asked.profile):
         _say("--write takes a full run: no names, no --quick, no --profile")
         return 2
-    if asked.large and asked.profile:
-        _say("--large has no profile")
-        return 2
-    all_of_them = PROFILES if asked.profile else LARGE if asked.large else BENCHES
-    names = asked.names or list(all_of_them)
+    page = LARGE if asked.large else BENCHES
+    names = asked.names or [name for name in page if not asked.profile or name in PROFILES]
     if asked.profile and not set(names) <= set(PROFILES):
         _say(f"--profile is there for: {', '.join(PROFILES)}")
         return 2
@@ -100,8 +100,8 @@ def _run(asked: argparse.Namespace, names: Sequence[str]) -> int:
                 print("\n\n".join(PROFILES[name](stage)))
             return 0
         results = _measured(stage, names)
-        shown = PROFILES if asked.write and not asked.large else {}
-        profiles = [text for make in shown.values() for text in make(stage)]
+        shown = PROFILES.keys() & names if asked.write else ()
+        profiles = [text for name in sorted(shown) for text in PROFILES[name](stage)]
     which = _LARGE if asked.large else ""
     notes = f"notes{which}.md"
     page = report.markdown(
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile",
         action="store_true",
-        help=f"instead: where the worker's time goes ({', '.join(PROFILES)})",
+        help=f"instead: where the time goes ({', '.join(PROFILES)})",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from benchmarks.figures import Figure, Measured, Results, at_least, ratio
 from benchmarks.fill import fill_each
 from benchmarks.history import endless_history
 from benchmarks.perf_tools import consumer_perf_test
+from benchmarks.profiling import profiled
 from benchmarks.rounds import Contender, take_turns
 from benchmarks.stage import Stage, open_codec
 from consumers.projections.agent_state import AgentState
@@ -99,6 +101,31 @@ def _first_part(servers: str, namespace: Namespace) -> str:
         now = reader.ends(namespace.topics(DATA_TOPICS))
     part = {source: end // PART for source, end in now.ends.items()}
     return replace(now, ends=part).encode()
+
+
+def profile(stage: Stage) -> Sequence[str]:
+    """Where the time of a rebuild goes, in one process."""
+    records, servers = stage.size(300_000, 10_000), stage.bootstrap_servers
+
+    def run(projection: Any, namespace: Namespace) -> float:
+        began = time.perf_counter()
+        with KafkaLogReader(servers) as reader:
+            replay(
+                projection,
+                reader=reader,
+                namespace=namespace,
+                codec=open_codec(),
+                workers=1,
+                open_codec=open_codec,
+            )
+        return records / (time.perf_counter() - began)
+
+    with stage.namespaces([*DATA_TOPICS, JOURNAL]) as [namespace]:
+        fill_each(servers, namespace.topic(TASKS), open_codec(), endless_history(records))
+        return [
+            profiled(f"rebuild of {name}", partial(run, projection, namespace))
+            for name, projection in (("metrics", Metrics()), ("states", AgentState()))
+        ]
 
 
 def rebuilt(
