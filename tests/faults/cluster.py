@@ -179,15 +179,21 @@ class Cluster:
         await _until(self._preferred_lead)
 
     def _preferred_lead(self) -> bool:
-        """Whether every partition's first replica leads it; asks for it if not."""
-        apart = any(
-            partition.leader != partition.replicas[0]
-            for topic in self.admin.list_topics(timeout=ASK_S).topics.values()
-            for partition in topic.partitions.values()
-        )
-        if apart:
-            # With a timeout of ours the client fails on its own arguments (2.16.0).
-            self.admin.elect_leaders(ElectionType.PREFERRED, None).result(ASK_S)
+        """Whether every partition's first replica leads it; asks for it if not.
+
+        Nobody may answer while the controller is being elected itself.
+        """
+        try:
+            apart = any(
+                partition.leader != partition.replicas[0]
+                for topic in self.admin.list_topics(timeout=ASK_S).topics.values()
+                for partition in topic.partitions.values()
+            )
+            if apart:
+                # With a timeout of ours the client fails on its own arguments (2.16.0).
+                self.admin.elect_leaders(ElectionType.PREFERRED, None).result(ASK_S)
+        except (KafkaException, TimeoutError):
+            return False
         return not apart
 
     def _is_whole(self) -> bool:

@@ -300,6 +300,7 @@ async def _loading(fault: Fault, stage: Stage) -> AsyncIterator[None]:
             yield
         finally:
             stage.is_over()
+            stage.given_up = True  # the workers are gone: nobody catches up with the load any more
             await stage.loaded
 
 
