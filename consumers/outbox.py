@@ -152,7 +152,11 @@ class Outbox:
         return self.records(
             Envelope(
                 type=ACKNOWLEDGED,
-                payload={"original_message_id": envelope.id, "processed_at": now_us},
+                payload={
+                    "acknowledgment": True,
+                    "original_message_id": envelope.id,
+                    "processed_at": now_us,
+                },
                 id=self.derived_id(record, f"{self.app_name}:acknowledgement", 0),
                 kind=Kind.NOTIFICATION,
                 sender=self.agent_of(record, envelope),

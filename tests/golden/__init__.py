@@ -77,6 +77,7 @@ _PAYLOADS: Final[dict[str, dict[str, Any]]] = {
         "result": '{"receipt":"r-1"}',
     },
     "agentlog.message.Acknowledged": {
+        "acknowledgment": True,
         "original_message_id": "msg-1376409445999-000000000",
         "processed_at": _DAY_US,
     },

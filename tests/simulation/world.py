@@ -471,7 +471,7 @@ class World:
         type_name = ASSIGN
         envelope = envelope_of(type_name, subject, load.key, **fields)
         if load.kind is Kind.NO_HANDLER:
-            payload = {"original_message_id": "m", "processed_at": 0}
+            payload = {"acknowledgment": True, "original_message_id": "m", "processed_at": 0}
             envelope = envelope.with_(
                 type="agentlog.message.Acknowledged", payload=payload, kind=EnvelopeKind.TASK_RESULT
             )

@@ -146,6 +146,7 @@ async def test_s3_09_the_sender_is_told_once_of_what_succeeded_and_wanted_it(ben
     (one,) = (one for one in told if one.payload["original_message_id"] == asked.id)
     assert (one.kind, one.type, one.recipients) == (Kind.NOTIFICATION, ACKNOWLEDGED, ("boss",))
     assert (one.correlation_id, one.causation_id) == (asked.id, asked.id)
+    assert one.payload["acknowledgment"] is True
     assert began <= one.payload["processed_at"].timestamp() * 1_000_000 <= now_us()
     assert {record.key for record in bench.records(INBOX)} == {b"boss"}
 
