@@ -12,12 +12,13 @@ Rules (KIP-98)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from streams.memory.failures import CallFailed, Failure
 from streams.record import Partition, Record
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = Sequence[tuple[str, bytes]]
 
 
 class Fetched(NamedTuple):

@@ -20,7 +20,7 @@ from streams.ports import SchemaSource
 from streams.schemas.catalogue import Catalogue, EventType
 from streams.schemas.decoder import BAD_BYTES, why
 from streams.schemas.encoder import UNUSUAL, Encoder
-from streams.schemas.framing import PREFIX_LENGTH, SCHEMA_ID_HEADER, frame, unframe
+from streams.schemas.framing import PREFIX_LENGTH, frame, unframe
 from streams.schemas.front import Front
 from streams.schemas.misfit import Misfit, find_misfit
 from streams.schemas.stored import PayloadReader, StoredPayload
@@ -89,30 +89,41 @@ class Codec:
         """
         if value is None:
             raise DecodeError("the record has no value (a tombstone)")
-        framed, start = value, PREFIX_LENGTH
-        for name, content in headers:
-            if name == SCHEMA_ID_HEADER:
-                framed, start = content or b"", 0
-                break
-        reading = self._readings.get(framed[:PREFIX_LENGTH])
+        reading, start = self._readings.get(value[:PREFIX_LENGTH]), PREFIX_LENGTH
         if reading is None:
-            reading = self._make_reading(framed, start)
+            reading, start = self._find_reading(value, headers)
         front, reader = reading
         try:
             return front(value, start, reader)
         except BAD_BYTES as error:
             raise DecodeError(f"value of schema id {reader.writer.id}: {why(error)}") from error
 
-    def _make_reading(self, framed: bytes, start: int) -> _Reading:
-        header = () if start else ((SCHEMA_ID_HEADER, framed),)
-        schema_id, _ = unframe(framed, header)
-        writer = self.writer_schema(schema_id)
+    def _find_reading(
+        self, value: bytes, headers: Iterable[tuple[str, bytes]]
+    ) -> tuple[_Reading, int]:
+        """How a value is read, and where in it the body begins: its own frame first, if that can be
+        read. Headers cost more to look at than a value to decode, and no envelope of ours begins
+        like a frame: its id is not empty.
+        """
         try:
-            reading = writer.front, PayloadReader(self.catalogue.way_up(writer))
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise DecodeError(f"schema id {schema_id} is not an envelope's: {error}") from error
-        self._readings[framed[:PREFIX_LENGTH]] = reading
-        return reading
+            return self._reading(unframe(value)[0]), PREFIX_LENGTH
+        except DecodeError:
+            schema_id, start = unframe(value, headers)
+            if start:
+                raise
+            return self._reading(schema_id), start
+
+    def _reading(self, schema_id: int) -> _Reading:
+        framed = frame(schema_id)
+        found = self._readings.get(framed)
+        if found is None:
+            writer = self.writer_schema(schema_id)
+            try:
+                found = writer.front, PayloadReader(self.catalogue.way_up(writer))
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                raise DecodeError(f"schema id {schema_id} is not an envelope's: {error}") from error
+            self._readings[framed] = found
+        return found
 
     def writer_schema(self, schema_id: int) -> WriterSchema:
         """What an id stands for: from the catalogue, else from the first source that knows it.

@@ -2,7 +2,8 @@
 
 A value is byte 0, the schema's id as 4 bytes big-endian, then the Avro body (Confluent Schema
 Registry, "Wire format"). Readers also accept the header form: the id in the Kafka header
-`__value_schema_id`, framed the same way, and a value that is the bare body.
+`__value_schema_id`, framed the same way, and a value that is the bare body. Where a record has
+both, `Codec` believes a frame of a schema that it knows, and looks for no header.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import time
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from msgspec.structs import replace
 
 from streams.cuts import Cut
 from streams.errors import BrokerError, LogError
@@ -77,6 +78,10 @@ def test_a_range_is_half_open(kafka: str, topic: str) -> None:
         assert [it.position for it in records] == [2, 3, 4]
         assert records[0].key == b"key"
         assert records[0].headers == (("h", b"1"),)
+        assert records[0] == replace(records[0], headers=(("h", b"1"),))
+        assert records[0].headers == records[1].headers
+        assert (len(records[0].headers), records[0].headers[0]) == (1, ("h", b"1"))
+        assert hash(records[0].headers) == hash((("h", b"1"),))
         assert abs(records[0].appended_at_ms - time.time() * 1000) < 60_000
         assert list(reader.read(source, 5, 5)) == []
         again = [it.position for batch in reader.read(source, 7, 10) for it in batch]

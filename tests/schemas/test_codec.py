@@ -119,6 +119,21 @@ def test_the_id_may_travel_in_the_header() -> None:
     assert CODEC.decode(value[5:], [(SCHEMA_ID_HEADER, value[:5])]).id == envelope().id
 
 
+def test_a_frame_of_a_known_schema_is_believed_before_a_header() -> None:
+    """Whether another record of that schema was decoded before or not: what a record means does not
+    depend on what was read. A frame that nobody knows leaves it to the header.
+    """
+    value = CODEC.encode(envelope())
+    other = CODEC.encode(envelope(type="agentlog.Json", payload={"json": "{}"}))
+    for codec in (CODEC, Codec(Catalogue.load())):
+        assert codec.decode(value, [(SCHEMA_ID_HEADER, other[:5])]).type == envelope().type
+    header = [(SCHEMA_ID_HEADER, value[:5])]
+    with pytest.raises(DecodeError, match=f"value of schema id {int.from_bytes(value[1:5])}"):
+        CODEC.decode(bytes(5) + value[5:], header)  # a body that begins with an empty id
+    with pytest.raises(UnknownSchema):
+        CODEC.decode(bytes(5) + value[5:])
+
+
 @pytest.mark.parametrize(
     "value", [None, b"", b"\x00\x01", b"{}    ", b"\x01" + bytes(16), b"\x00\x40\x00\x00\x00"]
 )
