@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
 
+from consumers.failure import Failure
 from consumers.journal.outcomes import Output
 from consumers.outbox import Outbox
 from consumers.streaming import AnswerStream
@@ -19,7 +19,7 @@ from streams.answers import Answer, answered, failed
 from streams.client import TIMEOUT_S
 from streams.dead_letters import REDRIVEN, DeadLetter, redrive_headers, resolved
 from streams.envelope import ATTEMPT, SEQUENCE, Envelope
-from streams.errors import AgentlogError, DecodeError, NonRetriable
+from streams.errors import DecodeError, NonRetriable
 from streams.record import Record
 from streams.requests import json_envelope
 
@@ -42,17 +42,6 @@ class TooManyOutputs(NonRetriable):
     """A handler published more because of one record than one transaction should hold."""
 
 
-class EndsWorker(BaseException):
-    """For runtimes built on handlers to raise: what the worker needs is not there, for any record.
-
-    The record keeps its place, and `cause` ends the worker.
-    """
-
-    def __init__(self, cause: AgentlogError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
 class Effected(NamedTuple):
     """An effect that has run."""
 
@@ -60,53 +49,6 @@ class Effected(NamedTuple):
     """The text of a JSON value."""
     outputs: Sequence[Output]
     """The record that says so."""
-
-
-class RunCell:
-    """Which handler runs in this task, now."""
-
-    __slots__ = ("ctx",)
-
-    def __init__(self, ctx: Context | None = None) -> None:
-        self.ctx = ctx
-
-
-current_run: ContextVar[RunCell | None] = ContextVar("agentlog_run", default=None)
-"""The run of the handler in this task; None outside of handlers."""
-
-
-def add_record_ids(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """A structlog processor: what a handler logs carries the ids of what it runs on."""
-    cell = current_run.get()
-    if cell is not None and cell.ctx is not None:
-        for name, value in cell.ctx.ids.items():
-            event.setdefault(name, value)
-    return event
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """How an attempt of a handler failed."""
-
-    handler: str
-    error: BaseException
-    stack: str
-    failed_at_ms: int
-
-    @property
-    def name(self) -> str:
-        """Class of the error."""
-        return type(self.error).__name__
-
-    @property
-    def message(self) -> str:
-        """The error in words that can be written down, whatever it says of itself."""
-        try:
-            text = str(self.error)
-        except Exception as error:  # noqa: BLE001 - its own __str__ may raise anything
-            text = f"<{self.name}, which has no words: {type(error).__name__}>"
-        return text.encode("utf-8", "replace").decode()
 
 
 class Context:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from consumers.context import Context, Failure
+from consumers.context import Context
+from consumers.failure import Failure
 from streams.answers import Answer
 from streams.client import TIMEOUT_S
 from streams.dead_letters import DeadLetter

@@ -40,7 +40,8 @@ from consumers.aggregates.rebuilding import STATE_DIGEST, require_distinct
 from consumers.aggregates.restoring import begin, events_of, fold, snapshots_of
 from consumers.aggregates.states import MemoryStates, StateTable
 from consumers.app import EVERY_TYPE, App, LogAccess
-from consumers.context import Context, EndsWorker
+from consumers.context import Context
+from consumers.failure import EndsWorker
 from streams.commands import COMMAND_ANSWERED
 from streams.envelope import Envelope, Kind
 from streams.errors import AgentlogError, BrokerError, ConfigurationError

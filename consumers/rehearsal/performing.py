@@ -15,7 +15,8 @@ from itertools import count
 from typing import Any, Final
 
 from consumers.app import App, Handler
-from consumers.context import Effected, RunCell, current_run
+from consumers.context import Effected
+from consumers.current_run import RunCell, current_run
 from consumers.journal import Output
 from consumers.marks import Mark
 from consumers.outbox import RECORD_BYTES_MAX, Outbox

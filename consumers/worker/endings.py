@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from consumers.context import Failure
+from consumers.failure import Failure
 from consumers.journal import Ending, Outcome, Output
 from consumers.outbox import Outbox
 from consumers.worker.assignment import Delivery

@@ -11,7 +11,9 @@ from concurrent.futures import Executor
 from typing import Any, Final
 
 from consumers.app import Handler
-from consumers.context import Context, Failure, RunCell, current_run
+from consumers.context import Context
+from consumers.current_run import RunCell, current_run
+from consumers.failure import Failure
 from consumers.journal import Output
 from consumers.outbox import Outbox
 from consumers.sync_context import SyncContext

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from consumers.app import App
-from consumers.context import add_record_ids
+from consumers.current_run import add_record_ids
 from consumers.references import load_reference
 from consumers.worker.collector import seldom_collecting
 from consumers.worker.processes import tell_first_commit

@@ -17,7 +17,8 @@ from typing import Final
 import structlog
 
 from consumers.app import App
-from consumers.context import EndsWorker, Failure, RunCell, current_run
+from consumers.current_run import RunCell, current_run
+from consumers.failure import EndsWorker, Failure
 from consumers.journal import Ending, Outcome, Output, Reason, Settled
 from consumers.journal.outcomes import HANDLED
 from consumers.outbox import Outbox

@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import (
-    OUTPUT_BYTES_MAX,
-    OUTPUTS_MAX,
-    Context,
-    RunCell,
-    TooManyOutputs,
-    add_record_ids,
-    current_run,
-)
+from consumers.context import OUTPUT_BYTES_MAX, OUTPUTS_MAX, Context, TooManyOutputs
+from consumers.current_run import RunCell, add_record_ids, current_run
 from consumers.outbox import Outbox
 from consumers.references import load_reference
 from consumers.retry import RetryPolicy

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from consumers.app import App
-from consumers.context import Context, Failure, RunCell, current_run
+from consumers.context import Context
+from consumers.current_run import RunCell, current_run
+from consumers.failure import Failure
 from consumers.marks import Mark
 from consumers.outbox import Outbox
 from consumers.worker.assignment import Assignment, Delivery
