@@ -25,6 +25,9 @@ END_TXN: Final = 26
 DESCRIBE_CLUSTER: Final = 60
 CONSUMER_GROUP_HEARTBEAT: Final = 68
 
+HEARTBEAT_ASSIGNS_BYTES: Final = 60
+"""Bytes, at least, of an answer to a heartbeat that brings an assignment; others have fewer."""
+
 NAMING: Final = frozenset({PRODUCE, FETCH, METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER})
 """Requests whose responses may tell the client where brokers are (KIP-951 for the first two)."""
 

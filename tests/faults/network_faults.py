@@ -1,4 +1,6 @@
-"""Faults of the network, each of one worker: an EndTxn that comes too late, and partitions."""
+"""Faults of the network, each of one worker: a request that comes too late, an answer that never
+comes, and partitions.
+"""
 
 from __future__ import annotations
 
@@ -148,6 +150,26 @@ class _Next:
         if self._ended and found.api_key == frames.ADD_PARTITIONS_TO_TXN:
             self.epoch = found.epoch
             self._begun.set()
+
+
+async def lose_what_to_give_up(stage: Stage) -> None:
+    """H12: a worker joins, and the answer that tells another one what to give up is lost."""
+    withheld = _wire(stage).proxy.withhold(
+        frames.CONSUMER_GROUP_HEARTBEAT, frames.HEARTBEAT_ASSIGNS_BYTES
+    )
+    members = await asyncio.to_thread(stage.members) + 1
+    stage.strikes()
+    await stage.fleet.start(run_id=stage.run_id)
+    await _happens(withheld.caught, "an answer with an assignment passes the proxy")
+
+    def is_shared() -> bool:
+        shares = stage.shares()
+        return len(shares) == members and max(shares) - min(shares) <= 1
+
+    untold_s = await stage.until(is_shared, "the worker that joined has its share")
+    stage.notes["untold"] = (
+        f"the worker that joined had its share {untold_s:.1f} s after another was not told"
+    )
 
 
 async def _happens(event: asyncio.Event, what: str) -> None:

@@ -3,7 +3,8 @@
 A client that is given its ports never meets a broker directly: where a response names brokers,
 the proxy names itself. What it can do to the client's connections:
 
-- `hold` the first request that fits, while everything else goes on. If the client loses patience
+- `hold` the first request about a transaction that fits, or `hold_produce` the one with these bytes
+  in it, while everything else goes on. If the client loses patience
   and closes the connection, the request stays, as it would in a switch's buffer; `release` lets
   it go on to the broker, and hands over the answer that nobody waits for any more.
 - `withhold` the first answer that fits: the broker has answered, and the client never hears it.
@@ -21,28 +22,33 @@ from typing import Final, Self
 
 from streams.brokers.embedded.node import HOST
 from tests.faults import frames
-from tests.faults.frames import Splitter, TransactionRequest
+from tests.faults.frames import Request, Splitter, TransactionRequest
 
 CHUNK: Final = 256 * 1024
 ANSWER_S_MAX: Final = 20.0
 
 Fits = Callable[[TransactionRequest], bool]
+Takes = Callable[[bytes, Request, TransactionRequest | None], bool]
+"""Of a request: its frame, its head, and what it says about a transaction."""
 
 
 class Held:
     """One request that is held back."""
 
-    def __init__(self, fits: Fits) -> None:
+    def __init__(self, fits: Takes) -> None:
         self._fits = fits
         self.caught = asyncio.Event()
         self._go = asyncio.Event()
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._taken = False
         self.request: TransactionRequest | None = None
+        """What it said about a transaction."""
 
-    def takes(self, found: TransactionRequest) -> bool:
+    def takes(self, frame: bytes, head: Request, found: TransactionRequest | None) -> bool:
         """Whether this is the one: only the first that fits is."""
-        if self.request is not None or not self._fits(found):
+        if self._taken or not self._fits(frame, head, found):
             return False
+        self._taken = True
         self.request = found
         return True
 
@@ -133,6 +139,15 @@ class Proxy:
 
     def hold(self, fits: Fits) -> Held:
         """Hold the next request about a transaction that fits."""
+        return self._hold(lambda frame, head, found: found is not None and fits(found))
+
+    def hold_produce(self, inside: bytes) -> Held:
+        """Hold the next produce request that has these bytes in it, which nobody compressed."""
+        return self._hold(
+            lambda frame, head, found: head.api_key == frames.PRODUCE and inside in frame
+        )
+
+    def _hold(self, fits: Takes) -> Held:
         held = Held(fits)
         self._held.append(held)
         return held
@@ -180,10 +195,12 @@ class Proxy:
         """Until the line is whole."""
         await self._line.wait()
 
-    def holder_of(self, found: TransactionRequest) -> Held | None:
-        """Who holds this request; tells the observer of it."""
-        self.on_transaction(found)
-        return next((held for held in self._held if held.takes(found)), None)
+    def holder_of(self, frame: bytes, head: Request) -> Held | None:
+        """Who holds this request; tells the observer what it says about a transaction."""
+        found = frames.transaction_request(frame, head)
+        if found is not None:
+            self.on_transaction(found)
+        return next((held for held in self._held if held.takes(frame, head, found)), None)
 
     def withholds(self, api_key: int, answer: bytes) -> bool:
         """Whether this answer goes no further."""
@@ -217,8 +234,7 @@ class _Link:
     async def _request(self, frame: bytes) -> None:
         head = frames.request(frame)
         self._asked[head.correlation_id] = head.api_key
-        found = frames.transaction_request(frame, head)
-        held = None if found is None else self._proxy.holder_of(found)
+        held = self._proxy.holder_of(frame, head)
         if held is not None:
             self._waiting[head.correlation_id] = held
             await held.wait()

@@ -113,15 +113,22 @@ class Stage:
 
     def members(self) -> int:
         """Members that the group's coordinator counts now."""
+        return len(self._described().members)
+
+    def shares(self) -> list[int]:
+        """How many partitions each of them has now, as the coordinator sees it."""
+        return [len(one.assignment.topic_partitions) for one in self._described().members]
+
+    def _described(self) -> Any:
         answer = self.cluster.admin.describe_consumer_groups([self.group])[self.group]
-        return len(answer.result(10).members)
+        return answer.result(10)
 
     def group_now(self) -> str:
         """The group as its coordinator has it: each member's partitions, and those it should have
         where they are others. Unanswered: why.
         """
         try:
-            found = self.cluster.admin.describe_consumer_groups([self.group])[self.group].result(10)
+            found = self._described()
         except KafkaException as error:
             return f"unknown: {error}"
 

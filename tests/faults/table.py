@@ -128,6 +128,13 @@ FAULTS: Final = {
             setting=network_faults.in_namespace,
         ),
         Fault(
+            name="heartbeat_lost",
+            what="H12: a worker joins, the answer that tells another what to give up is lost",
+            during=network_faults.lose_what_to_give_up,
+            pace_s=PACE_S,
+            setting=network_faults.behind_proxy,
+        ),
+        Fault(
             name="owner_killed",
             what=f"owners of streams killed when they have decided, {owner_faults.DEATHS} times",
             during=owner_faults.die_deciding(owner_faults.DEATHS),

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.configs import SILENT
-from streams.topics import EVENTS
+from streams.topics import EVENTS, TASKS
 from tests.consumers.worker.harness import Bench
 from tests.faults import frames
 from tests.faults.frames import TransactionRequest
@@ -139,3 +139,55 @@ async def test_h01_a_new_epoch_refuses_a_commit_held_back(bench: Bench) -> None:
     assert await call(visible, bench) == [b"first"]
     assert [epoch for epoch, _ in itertools.groupby(epochs)] == sorted(set(epochs))
     assert len(set(epochs)) == 2
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["begun there", "not begun there"])
+@pytest.mark.parametrize("moment", ["abort", "init", "begin", "produce", "commit"])
+async def test_h01_records_held_back_past_their_abort_are_never_seen(
+    bench: Bench, moment: str, begun: bool
+) -> None:
+    """A produce request of an aborted transaction arrives when its producer is gone, at each step
+    of the transaction after it: refused, or aborted with the rest. (That much of KIP-890 brokers
+    verify where the client knows nothing of it, too.)
+    """
+    topic, other = bench.namespace.topic(EVENTS), bench.namespace.topic(TASKS)
+    settings = {
+        "transactional.id": bench.namespace.transactional_id("late", "x"),
+        "socket.timeout.ms": 5000,
+        "compression.type": "none",
+    }
+    async with Proxy(await call(brokers, bench.servers)) as proxy:
+        first = producer(proxy.servers, **settings)
+        await call(first.init_transactions, CALL_S)
+        first.begin_transaction()
+        first.produce(other, b"first", b"k")
+        if begun:
+            first.produce(topic, b"first, aborted", b"k")
+        assert await call(first.flush, CALL_S) == 0
+        held = proxy.hold_produce(b"first, held back")
+        first.produce(topic, b"first, held back", b"k")
+        await asyncio.wait_for(held.caught.wait(), CALL_S)
+        first.purge()  # as the worker does: nobody waits for what is on its way
+        await call(first.abort_transaction, CALL_S)
+        if moment == "abort":
+            await held.release()
+        first.purge()
+        del first
+        second = producer(bench.servers, **settings)
+        await call(second.init_transactions, CALL_S)
+        if moment == "init":
+            await held.release()
+        second.begin_transaction()
+        second.produce(other, b"second", b"k")
+        assert await call(second.flush, CALL_S) == 0
+        if moment == "begin":
+            await held.release()
+        second.produce(topic, b"second", b"k")
+        assert await call(second.flush, CALL_S) == 0
+        if moment == "produce":
+            await held.release()
+        await call(second.commit_transaction, CALL_S)
+        if moment == "commit":
+            await held.release()
+        del second
+    assert await call(visible, bench) == [b"second"]

@@ -21,13 +21,11 @@ from streams.kafka.coordinator_view import Given
 from streams.kafka.membership import Difference, Doubt, missed
 from streams.record import Partition, Record
 from tests.contracts.members import DEADLINE_S, KafkaBench, Member, join, partitions, until
-from tests.faults.frames import CONSUMER_GROUP_HEARTBEAT
+from tests.faults.frames import CONSUMER_GROUP_HEARTBEAT, HEARTBEAT_ASSIGNS_BYTES
 from tests.faults.proxy import Proxy
 from tests.faults.test_proxy import brokers
 
 PARTITIONS: Final = 6
-WITH_ASSIGNMENT: Final = 60
-"""Bytes of an answer to a heartbeat that brings an assignment; others have fewer."""
 
 SURE_S: Final = 10.0
 QUEUE_BYTES: Final = 1_000
@@ -73,7 +71,7 @@ async def test_h12_a_member_that_was_not_told_what_it_gained_joins_again(bench: 
         bench.servers = proxy.servers
         newcomer = join(bench)
         await until(lambda: len(newcomer.assigned) == 1 and bool(slow.revoking), "its first")
-        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, WITH_ASSIGNMENT)
+        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, HEARTBEAT_ASSIGNS_BYTES)
         with capture_logs() as logs:
             for _, done in slow.revoking:
                 done()
@@ -92,7 +90,7 @@ async def test_h12_a_member_that_was_not_told_what_it_lost_joins_again(bench: Ka
         bench.servers, real = proxy.servers, bench.servers
         owner = join(bench)
         await owner.owns(PARTITIONS)
-        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, WITH_ASSIGNMENT)
+        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, HEARTBEAT_ASSIGNS_BYTES)
         bench.servers = real
         with capture_logs() as logs:
             newcomer = join(bench)
@@ -140,7 +138,7 @@ async def test_h12_a_follower_that_was_not_told_joins_again(bench: KafkaBench) -
         )
         following = asyncio.create_task(asyncio.to_thread(follower.run, stop))
         await until(lambda: len(keeper.own) == PARTITIONS, "all of them")
-        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, WITH_ASSIGNMENT)
+        withheld = proxy.withhold(CONSUMER_GROUP_HEARTBEAT, HEARTBEAT_ASSIGNS_BYTES)
         with capture_logs() as logs:
             other: Member = join(bench)
             await asyncio.wait_for(withheld.caught.wait(), DEADLINE_S)
