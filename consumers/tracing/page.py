@@ -42,6 +42,8 @@ _NOTES: Final[dict[Note, str]] = {
 }
 _STYLE: Final = Path(__file__).with_name("page.css")
 _SHOWN_ENDINGS_MAX: Final = 3
+_PARTS: Final = 4
+"""Of the scale; the least that a part stands for is one of the log's milliseconds."""
 
 
 class _Axis(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class _Axis(msgspec.Struct, frozen=True):
 def trace_page(trace: Trace) -> str:
     """The whole page. There must be something in the trace."""
     found = words.summary(trace.nodes)
-    axis = _Axis(found.began_at_ms, max(1, found.ended_at_ms - found.began_at_ms))
+    axis = _Axis(found.began_at_ms, max(_PARTS, found.ended_at_ms - found.began_at_ms))
     title = _text(trace.correlation or trace.asked)
     return page(
         f"{title} · agentlog trace",
@@ -115,7 +117,9 @@ def _notices(trace: Trace) -> Iterator[str]:
 
 
 def _scale(axis: _Axis) -> str:
-    marks = (f"<span>{words.duration(axis.span_ms * part / 4)}</span>" for part in range(5))
+    marks = (
+        f"<span>{words.duration(axis.span_ms * part / _PARTS)}</span>" for part in range(_PARTS + 1)
+    )
     return f'<span class="axis">{"".join(marks)}</span>'
 
 

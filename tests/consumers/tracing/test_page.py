@@ -127,3 +127,11 @@ def test_durations_are_said_as_people_say_them() -> None:
     """From milliseconds to days."""
     said = [words.duration(ms) for ms in (0, 12, 999, 1_240, 192_000, 5.2 * 3_600_000, 2.7e8)]
     assert said == ["0 ms", "12 ms", "999 ms", "1.24 s", "3 min 12 s", "5.2 h", "3.1 d"]
+
+
+def test_the_scale_of_a_moment_counts_whole_milliseconds(stage: TraceStage) -> None:
+    """One record took no time at all: the marks are still told apart."""
+    stage.append(envelope(1, correlation_id="c"))
+    page = trace_page(stage.trace("c"))
+    [scale] = re.findall(r'<span class="axis">((?:<span>[^<]*</span>)+)', page)
+    assert re.findall(r"<span>([^<]*)", scale) == ["0 ms", "1 ms", "2 ms", "3 ms", "4 ms"]
