@@ -287,15 +287,18 @@ async def test_a_wrong_set_up_is_not_tried_again() -> None:
     assert (code, [event.event for event in events]) == (2, ["started", "gave_up"])
 
 
-async def test_a_process_that_does_not_drain_in_time_is_killed() -> None:
+async def test_a_process_that_does_not_drain_in_time_is_killed(tmp_path: Path) -> None:
     """And what it left open is settled."""
     events: list[ProcessEvent] = []
     settled: list[str] = []
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    deaf = tmp_path / "deaf"
+    script = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path({str(deaf)!r}).touch(); time.sleep(60)"
+    )
     stop = asyncio.Event()
     task = asyncio.create_task(supervisor(events, script, settled).run(stop))
-    await until(lambda: bool(events), "started")
-    await asyncio.sleep(0.5)  # until it ignores SIGTERM
+    await until(deaf.exists, "it ignores SIGTERM")
     stop.set()
     assert await task != 0
     assert [(event.event, event.exit_code) for event in events] == [
