@@ -70,16 +70,20 @@ class Quarantine:
         self._careful.pop(assignment, None)
 
     def next(self) -> Assignment | None:
-        """The partition whose record must run now, with nothing beside it; None: anything may."""
+        """The partition whose record must run now, with nothing beside it; None: anything may.
+
+        Whose record is chosen goes first: its start may be on the log, and if another's killed
+        before it ran, it would be blamed.
+        """
+        first = None
         for assignment in self._careful:
-            waits = assignment.waits or not assignment.opened
-            if (
-                assignment.careful
-                and not waits
-                and (assignment.suspect is not None or assignment.backlog)
-            ):
+            if not assignment.careful or assignment.waits or not assignment.opened:
+                continue
+            if assignment.suspect is not None:
                 return assignment
-        return None
+            if first is None and assignment.backlog:
+                first = assignment
+        return first
 
     def take(self, assignment: Assignment) -> Delivery | None:
         """Its record, once its start is committed. Call it while nothing at all runs."""

@@ -20,7 +20,7 @@ from streams.kafka.configs import BATCH_BYTES, MURMUR2, SILENT
 from streams.schemas import Codec
 from streams.topics import Namespace
 from tests.faults.ground import Ground
-from tests.faults.record_kinds import BROKEN, PLAIN, broken
+from tests.faults.record_kinds import BROKEN, DEAD_LETTERS, PLAIN, broken
 
 KEYS: Final = 256
 TASK_ID: Final = "task_id"
@@ -68,6 +68,15 @@ class Load(msgspec.Struct, frozen=True):
     def task_ids(self) -> Iterator[str]:
         """All of them, in the order they are sent."""
         return map(self.task_id, range(self.first, self.first + self.records))
+
+    def doomed(self) -> frozenset[str]:
+        """Those of its tasks that must end as dead letters; no other may."""
+        ours = range(self.first, self.first + self.records)
+        return frozenset(
+            self.task_id(index)
+            for index, kind in self.special.items()
+            if kind in DEAD_LETTERS and index in ours
+        )
 
     def envelope(self, ground: Ground, nth: int, now_us: int) -> Envelope:
         """Its n-th record, from 0, as an agent sends it."""

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -144,6 +144,12 @@ async def run_fault(
     return row
 
 
+def blamed(dead_letters: Iterable[str], load: Load) -> list[str]:
+    """What is said of dead letters that nothing was wrong with."""
+    innocent = sorted(set(dead_letters) - load.doomed())
+    return [f"{task_id} is a dead letter, and nothing was wrong with it" for task_id in innocent]
+
+
 def broken_row(fault: Fault, error: Exception) -> Row:
     """The row of a fault that ended in an error of the suite's own."""
     return Row(
@@ -234,6 +240,7 @@ def _row(
     books = evidence.audit
     if stage.ground.aggregates:
         stage.notes["states"] = f"{evidence.verified:,} rebuilt ones are what was decided on"
+    stage.failures += blamed(evidence.history.dead_letters, stage.load)
     clean = books.clean and not any(verdict.count for verdict in verdicts.values())
     clean = clean and not stage.failures
     stage.lap("check")

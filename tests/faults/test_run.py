@@ -12,7 +12,8 @@ from streams.record import Partition
 from streams.topics import Namespace
 from tests.faults.load import Load
 from tests.faults.pipeline import PIPELINE
-from tests.faults.run import LEFT_MAX, _loading
+from tests.faults.record_kinds import KILLER, SLOW
+from tests.faults.run import LEFT_MAX, _loading, blamed
 from tests.faults.stage import Fault, Stage
 
 RECORDS = 2_000
@@ -51,3 +52,13 @@ async def test_a_run_that_breaks_off_does_not_wait_for_its_load(
         await asyncio.to_thread(stage.progress.close)
     assert stage.loaded is not None
     assert stage.loaded.done()
+
+
+def test_a_dead_letter_that_nothing_was_wrong_with_fails_a_row() -> None:
+    """Two records kill; a third that is taken for a killer is lost to whoever waits for it."""
+    load = Load(100, special={3: KILLER, 5: SLOW, 7: KILLER, 200: KILLER})
+    doomed = [load.task_id(3), load.task_id(7)]
+    assert blamed(doomed, load) == []
+    for innocent in (load.task_id(4), load.task_id(5), load.task_id(200)):
+        [said] = blamed([*doomed, innocent], load)
+        assert said.startswith(f"{innocent} is a dead letter")

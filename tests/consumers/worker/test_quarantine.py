@@ -351,3 +351,18 @@ def test_h07_a_partition_that_was_another_owners_meanwhile_is_taken_over() -> No
     box.core.give_up([SOURCE])
     box.assign(2, mark=DEAD)
     assert box.log[SOURCE].takeovers == 1
+
+
+def test_h11_a_suspect_whose_start_is_committed_runs_before_any_other() -> None:
+    """Another partition's records may come later and stand first: if one of them killed, the log
+    would blame the suspect for a start that it never had.
+    """
+    box = Fixture()
+    box.assign(1, mark=SUSPICIOUS)
+    box.assign(2, OTHER, mark=SUSPICIOUS)
+    box.commit()  # both are open
+    box.deliver(2, record(7, b"b", OTHER))
+    assert box.take() is None
+    assert box.commit()[OTHER].suspect == 7
+    box.deliver(1, record(0, b"a"))
+    assert box.take() == 7
