@@ -110,7 +110,7 @@ class Core:
             before=before,
         )
         self._by_token[token] = self._by_source[source] = assignment
-        self._quarantine.add(assignment)
+        self._quarantine.add(assignment, before)
 
     def delivered(self, token: int, records: Sequence[Record]) -> None:
         """Records of one partition, in order."""
@@ -229,7 +229,7 @@ class Core:
 
     @property
     def mark_due(self) -> bool:
-        """Whether records wait until the start of one, or the end of the last, is committed."""
+        """Whether records wait until the start of one, or its end, is committed."""
         return self._quarantine.mark_due
 
     @property
@@ -269,6 +269,7 @@ class Core:
                 self._advance(assignment, len(commit.settled))
             if assignment.mark_due and _says(part.mark, assignment):
                 assignment.mark_due = False
+                self._quarantine.committed(assignment)
                 self._open(assignment)
 
     def aborted(self, parts: Iterable[CommitPart]) -> None:
@@ -280,7 +281,7 @@ class Core:
     def unknown(self, parts: Iterable[CommitPart]) -> list[Partition]:
         """Nobody knows whether it happened: these partitions must be reloaded."""
         gone = {part.assignment.source: part.assignment for part in parts if part.assignment.live}
-        self.give_up(gone)
+        self._remove(gone)
         self._reloading |= gone
         return list(gone)
 
@@ -335,11 +336,19 @@ class Core:
 
     def give_up(self, sources: Iterable[Partition]) -> None:
         """These partitions are not ours any more: whatever was not committed is dropped."""
-        gone = []
+        sources = tuple(sources)
         for source in sources:
-            self._reloading.pop(source, None)
-            if (assignment := self._by_source.pop(source, None)) is not None:
-                gone.append(assignment)
+            for known in (self._reloading.pop(source, None), self._by_source.get(source)):
+                if known is not None:
+                    self._quarantine.forget(known)
+        self._remove(sources)
+
+    def _remove(self, sources: Iterable[Partition]) -> None:
+        gone = [
+            assignment
+            for source in sources
+            if (assignment := self._by_source.pop(source, None)) is not None
+        ]
         if not gone:
             return
         for assignment in gone:

@@ -15,10 +15,11 @@ its partitions were never given up (`Mark.clean`). So:
    its next `running_max` records run one at a time, in order, and nothing else runs in this process
    meanwhile. It ends early where the partition, some of them run, has no more to read: what killed
    was on the log already.
-4. Each start is committed before it, and with it the end of the record before; the end of the last
-   one is committed before others of its partition run, so that no record is blamed for the next.
-   One whose `STARTS_MAX` starts had no end is not started again: it has crashed, and is a dead
-   letter.
+4. A start is committed before it, an end before anything else runs, whichever partition it is of:
+   the log never says of more than one record that it has been started and has not ended, and
+   nothing but that record runs meanwhile. So no record is blamed for another's deed. The end of one
+   and the start of the next of its partition are one commit. A record whose `STARTS_MAX` starts had
+   no end is not started again: it has crashed, and is a dead letter.
 5. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
    its own does not, for order's sake.
 6. A suspect whose partition is given up is interrupted like any other record, but keeps its room
@@ -36,13 +37,20 @@ class Quarantine:
 
     def __init__(self) -> None:
         self._careful: dict[Assignment, None] = {}  # in order, so that a run can be repeated
+        self._started: Assignment | None = None
+        """The partition with a record that the log may call started: until it says that this has
+        ended, nothing else may run.
+        """
         self.running: Delivery | None = None
         """The record that runs alone now, even if its partition has gone meanwhile."""
 
     @property
     def mark_due(self) -> bool:
-        """Whether a record waits for its start to be committed."""
-        return any(assignment.mark_due for assignment in self._careful)
+        """Whether records wait until a start, or an end, is committed."""
+        started = self._started
+        return (started is not None and started.mark_due) or any(
+            assignment.mark_due for assignment in self._careful
+        )
 
     @property
     def left_behind(self) -> Delivery | None:
@@ -50,8 +58,12 @@ class Quarantine:
         suspect = self.running
         return None if suspect is None or suspect.assignment.live else suspect
 
-    def add(self, assignment: Assignment) -> None:
-        """A new assignment; nothing happens unless it is careful."""
+    # --- partitions --------------------------------------------------------------------------
+
+    def add(self, assignment: Assignment, before: Assignment | None) -> None:
+        """A new assignment; `before` is what it reloads, which may have left a start on the log."""
+        if before is not None and before is self._started:
+            self._started = assignment
         if assignment.careful:
             self._careful[assignment] = None
 
@@ -64,69 +76,87 @@ class Quarantine:
         assignment.careful = 0
         assignment.mark_due = True
 
+    def committed(self, assignment: Assignment) -> None:
+        """The log says of it what there is to say: a start, an end, or that it has an owner."""
+        if assignment is self._started and (assignment.suspect_at is None or not assignment.opened):
+            self._started = None
+
     def drop(self, assignment: Assignment) -> None:
-        """It is careful no more, or not ours."""
+        """It is careful no more: none of its records is started."""
         assignment.careful = 0
         self._careful.pop(assignment, None)
+        if assignment.suspect is not self.running:
+            assignment.suspect = None
+
+    def forget(self, assignment: Assignment) -> None:
+        """It is another's: what the log says of it is not ours to end."""
+        if assignment is self._started:
+            self._started = None
+
+    # --- records -----------------------------------------------------------------------------
 
     def next(self) -> Assignment | None:
-        """The partition whose record must run now, with nothing beside it; None: anything may.
-
-        Whose record is chosen goes first: its start may be on the log, and if another's killed
-        before it ran, it would be blamed.
-        """
-        first = None
-        for assignment in self._careful:
-            if not assignment.careful or assignment.waits or not assignment.opened:
-                continue
-            if assignment.suspect is not None:
-                return assignment
-            if first is None and assignment.backlog:
-                first = assignment
-        return first
+        """The partition that `take` must be asked for now; None: anything may run."""
+        if self._started is not None:
+            return self._started
+        return next(filter(_ready, self._careful), None)
 
     def take(self, assignment: Assignment) -> Delivery | None:
         """Its record, once its start is committed. Call it while nothing at all runs."""
+        if assignment.suspect is None or assignment.suspect_at is None:
+            if not _ready(assignment):
+                return None  # there is but an end to be committed
+            if assignment.suspect is None:
+                assignment.suspect = assignment.backlog.popleft()
+                assignment.suspect.alone = True
+                assignment.released += 1
+            self._start(assignment, assignment.suspect)
         if assignment.mark_due:
-            return None
-        if assignment.suspect is None and not self._choose(assignment):
             return None
         self.running = assignment.suspect
         assignment.running += 1
         return assignment.suspect
 
-    def _choose(self, assignment: Assignment) -> bool:
-        """The next record in order is the suspect. True if it needs no start to be committed."""
-        suspect = assignment.suspect = assignment.backlog.popleft()
-        suspect.alone = True
-        assignment.released += 1
+    def _start(self, assignment: Assignment, suspect: Delivery) -> None:
         position = suspect.record.position
         again = position == assignment.suspect_at
         assignment.suspect_at = position
         assignment.starts = assignment.starts + 1 if again else 1
         if assignment.starts > STARTS_MAX:
             suspect.odd = True  # it will not be started
-            return True
+            return
+        self._started = assignment
         assignment.mark_due = True
-        return False
 
     def parked(self, assignment: Assignment) -> None:
         """The suspect failed and waits for another attempt."""
-        self.running = None
         assignment.waits = True
+        self._end(assignment)
 
     def due(self, assignment: Assignment) -> None:
-        """It may be started again: its last start had an end."""
+        """It may be started again."""
         assignment.waits = False
-        assignment.starts = 1
-        assignment.mark_due = True
 
     def ended(self, assignment: Assignment) -> None:
         """The suspect has ended."""
-        self.running = None
-        assignment.suspect = assignment.suspect_at = None
-        assignment.starts = 0
+        assignment.suspect = None
+        self._end(assignment)
         if assignment in self._careful:
             assignment.careful -= 1
             if not assignment.careful:
                 self.close(assignment)
+
+    def _end(self, assignment: Assignment) -> None:
+        self.running = None
+        assignment.suspect_at, assignment.starts = None, 0
+        assignment.mark_due = True
+
+
+def _ready(assignment: Assignment) -> bool:
+    """Whether a record of it must run now, alone."""
+    return (
+        assignment.careful > 0
+        and assignment.opened
+        and not assignment.waits
+        and (assignment.suspect is not None or bool(assignment.backlog))
+    )

@@ -6,9 +6,11 @@ import pytest
 
 from consumers.marks import Mark
 from consumers.worker.assignment import STARTS_MAX, TAKEOVERS_MAX
+from streams.record import Partition
 from tests.consumers.worker.test_core import OTHER, SOURCE, Fixture, record
 
 DEAD = Mark(0, clean=False)
+THIRD = Partition("ns.tasks", 2)
 SUSPICIOUS = Mark(0, clean=False, takeovers=TAKEOVERS_MAX - 1)
 
 
@@ -17,6 +19,14 @@ def suspicious(running_max: int = 100, count: int = 3) -> Fixture:
     box = Fixture(running_max)
     box.assign(1, mark=SUSPICIOUS)
     box.deliver(1, *(record(n, b"k%d" % n) for n in range(count)))
+    return box
+
+
+def two_suspicious() -> Fixture:
+    """Two careful partitions, both open."""
+    box = Fixture()
+    box.assign(1, mark=SUSPICIOUS, opened=False)
+    box.assign(2, OTHER, mark=SUSPICIOUS)
     return box
 
 
@@ -161,6 +171,8 @@ def test_h11_nothing_else_runs_beside_a_suspect() -> None:
     suspect = box.start()
     assert (suspect.alone, box.take()) == (True, None)
     box.finish(suspect)
+    assert (box.take(), box.core.mark_due) == (None, True)  # the log does not know of its end
+    box.commit()
     assert box.start().assignment.source == OTHER
 
 
@@ -224,13 +236,15 @@ def test_h11_a_suspect_whose_handler_fails_has_not_crashed() -> None:
     for n in range(2 * STARTS_MAX):
         box.core.parked(suspect)
         box.deliver(2, record(n, b"o", OTHER))
+        assert (box.take(), box.core.mark_due) == (None, True)
+        assert box.commit()[SOURCE].suspect is None
         other = box.start()
         assert other.assignment.source == OTHER  # others go on
         assert box.take() is None  # its own partition does not
         assert box.core.due(suspect)
-        assert (box.take(), box.core.mark_due) == (None, True)
+        assert (box.take(), box.core.mark_due) == (None, False)  # not beside others
         box.finish(other)
-        assert box.take() is None
+        assert (box.take(), box.core.mark_due) == (None, True)
         box.commit()
         assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (0, 1)
         assert box.start() is suspect
@@ -357,12 +371,108 @@ def test_h11_a_suspect_whose_start_is_committed_runs_before_any_other() -> None:
     """Another partition's records may come later and stand first: if one of them killed, the log
     would blame the suspect for a start that it never had.
     """
-    box = Fixture()
-    box.assign(1, mark=SUSPICIOUS)
-    box.assign(2, OTHER, mark=SUSPICIOUS)
-    box.commit()  # both are open
+    box = two_suspicious()
     box.deliver(2, record(7, b"b", OTHER))
     assert box.take() is None
     assert box.commit()[OTHER].suspect == 7
     box.deliver(1, record(0, b"a"))
     assert box.take() == 7
+
+
+def test_h11_no_other_partition_runs_before_the_log_has_a_suspects_end() -> None:
+    """Neither one that is careful as well, nor one that is not: if its record killed, the log
+    would blame one that had ended long ago, and its partition may be read to its end.
+    """
+    box = two_suspicious()
+    box.assign(3, THIRD)
+    box.deliver(1, record(0, b"a"))
+    box.take()
+    box.commit()
+    suspect = box.start()
+    box.deliver(2, record(7, b"b", OTHER))
+    box.deliver(3, record(9, b"c", THIRD))
+    box.finish(suspect)
+    box.core.read_to(1, 1)  # it has no more, and is careful no longer
+    for _ in range(2):
+        assert (box.take(), box.core.mark_due) == (None, True)
+        parts = box.core.next_commit()
+        assert all(part.mark.suspect is None for part in parts)  # no start, but for that
+        box.core.aborted(parts)
+    box.commit()
+    assert box.take() is None
+    assert box.commit()[OTHER].suspect == 7
+    assert box.take() == 7
+
+
+def test_h11_a_failed_suspects_end_is_on_the_log_before_other_partitions_run() -> None:
+    """It waits for its next attempt; what runs meanwhile may kill."""
+    box = two_suspicious()
+    box.deliver(1, record(0, b"a"))
+    box.take()
+    box.commit()
+    suspect = box.start()
+    box.core.parked(suspect)
+    box.deliver(2, record(7, b"b", OTHER))
+    assert box.take() is None
+    assert box.commit()[SOURCE] == Mark(0, clean=False, takeovers=TAKEOVERS_MAX)
+    assert box.take() is None
+    assert box.commit()[OTHER].suspect == 7
+    other = box.start()
+    assert box.core.due(suspect)
+    box.finish(other)
+    assert box.take() is None
+    assert SOURCE not in box.commit()  # first the end of the other
+    assert box.take() is None
+    assert box.commit()[SOURCE].suspect == 0
+    assert box.start() is suspect
+
+
+def test_h11_a_failed_suspect_that_is_due_at_once_needs_no_commit_between() -> None:
+    """Its end and its next start are one thing to say."""
+    box = suspicious(count=1)
+    box.take()
+    box.commit()
+    suspect = box.start()
+    box.core.parked(suspect)
+    assert box.core.due(suspect)
+    assert box.take() is None
+    assert (box.commit()[SOURCE].starts, box.take()) == (1, 0)
+
+
+def test_h11_a_start_of_which_nobody_knows_keeps_others_back_until_its_partition_is_back() -> None:
+    """The log may say that it was started; the partition's opening says that it was not (H7)."""
+    for lost in (False, True):
+        box = two_suspicious()
+        box.deliver(1, record(0, b"a"))
+        box.take()
+        box.core.unknown(box.core.next_commit())
+        box.deliver(2, record(7, b"b", OTHER))
+        assert box.take() is None
+        assert not box.core.settled_of([OTHER])
+        if lost:
+            box.core.give_up([SOURCE])  # it is another's, who knows nothing of ours
+        else:
+            box.assign(3, mark=Mark(0, clean=False, takeovers=TAKEOVERS_MAX, suspect=0, starts=1))
+            assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (None, 0)
+        assert box.take() is None
+        assert box.commit()[OTHER].suspect == 7
+        assert box.take() == 7
+
+
+def test_h11_a_partition_that_is_given_up_between_start_and_run_keeps_nobody_back() -> None:
+    """In order its last commit says the end, before anything else runs; else it is another's."""
+    for in_order in (True, False):
+        box = two_suspicious()
+        box.deliver(1, record(0, b"a"))
+        box.take()
+        box.commit()
+        box.deliver(2, record(7, b"b", OTHER))
+        if in_order:
+            box.core.stop([SOURCE])
+            assert box.take() is None
+            box.core.leave([SOURCE])
+            assert box.commit()[SOURCE] == Mark(0, clean=True, takeovers=TAKEOVERS_MAX)
+        box.core.give_up([SOURCE])
+        assert box.take() is None
+        assert box.commit()[OTHER].suspect == 7
+        assert box.take() == 7
