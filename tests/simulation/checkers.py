@@ -204,7 +204,20 @@ def dead_letters(history: History) -> Iterator[str]:
         yield from _attempts(history, one)
         if any(run for run in ran if run[:2] == one.place) and not one.handlers:
             yield f"{one} was handled, and nothing takes it"
+    yield from _blame(history)
     yield from _deaths(history)
+
+
+def _blame(history: History) -> Iterator[str]:
+    """The log does not say of a record that its process died of it, if it died of another."""
+    for death in history.observed.deaths:
+        for suspect in death.suspects:
+            if death.of is not None and suspect != death.of:
+                source, position = suspect
+                yield (
+                    f"{death.run_id} died of {death.by}, and the log says that {source}@{position} "
+                    "was started and has not ended"
+                )
 
 
 def _kills(one: Input) -> bool:

@@ -108,7 +108,18 @@ def dirty_reads(patch: Patch) -> None:
 
 def no_quarantine(patch: Patch) -> None:
     """Nobody suspects a record, however many owners die (H11)."""
-    patch.setattr(quarantine.Quarantine, "add", lambda self, one: setattr(one, "careful", 0))
+    patch.setattr(quarantine.Quarantine, "add", lambda _, one, *__: setattr(one, "careful", 0))
+
+
+def blames(patch: Patch) -> None:
+    """Others run while the log has the start of a record and not its end (H11)."""
+
+
+    def forgets(self: quarantine.Quarantine, one: assignment.Assignment) -> None:
+        self.running = self._started = one.suspect_at = None
+        one.starts = 0
+
+    patch.setattr(quarantine.Quarantine, "_end", forgets)
 
 
 def leaking_window(patch: Patch) -> None:
@@ -184,6 +195,7 @@ MUTATIONS: Final[Mapping[str, tuple[Callable[[Patch], None], str, int]]] = {
         (unstable_positions, "tiling", 100),
         (dirty_reads, "tiling", 0),
         (no_quarantine, "dead_letters", 0),
+        (blames, "dead_letters", 0),
         (leaking_window, "all_released", 0),
         (impatient, "dead_letters", 0),
         (forgets_repetitions, "no_duplicate_effect", 0),

@@ -175,9 +175,12 @@ def make_schedule(seed: int) -> Schedule:
     rng = random.Random(seed)
     rough = rng.choice((0.3, 1.0, 1.0, 2.0))
     loads = _loads(rng)
+    partitions = rng.choice((1, 1, 2, 3, 4))
+    if kills := _killing(seed):
+        loads, partitions = _with_killers(loads, kills), max(partitions, 2)
     return Schedule(
         seed=seed,
-        partitions=rng.choice((1, 1, 2, 3, 4)),
+        partitions=partitions,
         two_groups=rng.random() < 0.4,
         workers=rng.choice((1, 2, 2, 3, 4)),
         bounds=_bounds(rng, seed),
@@ -265,6 +268,24 @@ def _loads(rng: random.Random) -> tuple[Load, ...]:
     for n in rng.sample(innocent, min(len(innocent), rng.choice((0, 0, 0, 0, 1, 2)))):
         loads[n] = msgspec.structs.replace(loads[n], kind=Kind.CRASHING)
     return tuple(sorted(loads, key=lambda load: load.at_ms))
+
+
+def _killing(seed: int) -> tuple[float, ...]:
+    """Where in the load records kill, from 0 to 1: several, so that several partitions are careful
+    at the same time; by lots of their own, as below.
+    """
+    rng = random.Random(f"{seed}/killers")
+    count = rng.choice((2, 2, 3)) if rng.random() < 0.08 else 0
+    return tuple(rng.random() for _ in range(count))
+
+
+def _with_killers(loads: tuple[Load, ...], where: tuple[float, ...]) -> tuple[Load, ...]:
+    innocent = [n for n, load in enumerate(loads) if load.kind is Kind.PLAIN]
+    chosen = {innocent[int(share * len(innocent))] for share in where if innocent}
+    return tuple(
+        msgspec.structs.replace(load, kind=Kind.CRASHING) if n in chosen else load
+        for n, load in enumerate(loads)
+    )
 
 
 def _foreign(rng: random.Random) -> tuple[Foreign, ...]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from consumers.marks import Mark
 from streams.memory import (
     CallFailed,
     CommittedPosition,
@@ -42,7 +43,19 @@ class TracedLog(MemoryLog):
 
     def __init__(self, trace: Trace, **kwargs: Any) -> None:
         self._trace = trace
+        self._starters: dict[tuple[str, Partition, int | None, int], str] = {}
+        """Who said last that a record is started (H11): by group, record and how often it was."""
         super().__init__(**kwargs)
+
+    def started_by(self, group: str, source: Partition, member_id: str) -> int | None:
+        """The position of the record that the log calls started, and this member started."""
+        mark = self._mark(group, source)
+        starter = self._starters.get((group, source, mark.suspect, mark.starts))
+        return mark.suspect if starter == member_id else None
+
+    def _mark(self, group: str, source: Partition) -> Mark:
+        known = self._of(group).committed([source], stable=False)[source]
+        return Mark.decode(known.position, known.metadata) if known else Mark(0)
 
     def append(
         self,
@@ -65,17 +78,29 @@ class TracedLog(MemoryLog):
     ) -> None:
         self._trace("positions", _name(producer), metadata.member_id, metadata.epoch)
         super().send_positions(producer, metadata, positions)
+        self._note_starts(metadata, positions)
         self._say_positions(positions)
 
     def commit_positions(
         self, metadata: GroupMetadata, positions: Mapping[Partition, CommittedPosition]
     ) -> None:
+        self._note_starts(metadata, positions)  # before they are what was said before
         super().commit_positions(metadata, positions)
         self._say_positions(positions)
 
     def _say_positions(self, positions: Mapping[Partition, CommittedPosition]) -> None:
         for source, position in positions.items():
             self._trace("position", source, position.position, position.metadata)
+
+    def _note_starts(
+        self, metadata: GroupMetadata, positions: Mapping[Partition, CommittedPosition]
+    ) -> None:
+        for source, position in positions.items():
+            mark = Mark.decode(position.position, position.metadata)
+            before = self._mark(metadata.group, source)
+            if (mark.suspect, mark.starts) != (before.suspect, before.starts):
+                start = (metadata.group, source, mark.suspect, mark.starts)
+                self._starters[start] = metadata.member_id
 
     def commit(self, producer: Producer) -> None:
         try:

@@ -85,8 +85,10 @@ class Death(msgspec.Struct, frozen=True):
     run_id: str
     by: str
     """Subject of the record that did it; empty: the schedule."""
+    of: tuple[Partition, int] | None
+    """Where that record is."""
     suspects: tuple[tuple[Partition, int], ...]
-    """The records that ran alone then, as the log says."""
+    """The records that it had started alone and not ended, as the log says."""
 
 
 class Observed(msgspec.Struct):
@@ -137,7 +139,7 @@ class World:
         self.namespace = Namespace("sim")
         self.observed = Observed()
         self._trace = trace
-        self.log: MemoryLog = TracedLog(trace, clock=LoopClock(), seed=schedule.seed)
+        self.log = TracedLog(trace, clock=LoopClock(), seed=schedule.seed)
         shared = {TASKS, *OUTPUT_TOPICS, *map(dlq, (TASKS, *OUTPUT_TOPICS))}
         for topic in sorted({*shared, *TOPICS}):
             partitions = schedule.partitions if topic in shared else 1
@@ -399,16 +401,16 @@ class World:
             self._slow -= 1
 
     def _expire(self, worker: MemoryWorker) -> None:
-        self._died(worker, "")
+        self._died(worker)
         self.log.expire_member(worker.group, worker.source.member_id)
 
-    def _kill(self, member: _Member, by: str) -> None:
+    def _kill(self, member: _Member, by: str, of: tuple[Partition, int] | None = None) -> None:
         """As SIGKILL does. Whether anybody notices at once is left to chance."""
         worker = member.worker
         if member.dead or not worker.source.member_id:  # or it has only just begun
             return
         member.dead = True
-        self._died(worker, by)
+        self._died(worker, by, of)
         noticed = self._rng.random() < 0.6
         self._trace("crash", worker.run_id, by, "noticed" if noticed else "")
         worker.crash()
@@ -417,13 +419,16 @@ class World:
                 self.log.abort_left_open(worker.transactional_id)
             self.log.expire_member(worker.group, worker.source.member_id)
 
-    def _died(self, worker: MemoryWorker, by: str) -> None:
+    def _died(
+        self, worker: MemoryWorker, by: str = "", of: tuple[Partition, int] | None = None
+    ) -> None:
+        member_id = worker.source.member_id
         suspects = [
-            (source, mark.suspect)
-            for source, mark in self.marks(worker.app).items()
-            if mark is not None and mark.suspect is not None and source in worker.source._owned
+            (source, position)
+            for source in sorted(worker.source._owned)
+            if (position := self.log.started_by(worker.group, source, member_id)) is not None
         ]
-        self.observed.deaths.append(Death(worker.run_id, by, tuple(suspects)))
+        self.observed.deaths.append(Death(worker.run_id, by, of, tuple(suspects)))
 
     # --- what handlers tell ------------------------------------------------------------------
 
@@ -583,4 +588,5 @@ class _Attempt:
     def crash(self) -> None:
         if not self._member.dead:
             self._world._crashes[str(self._run.source), str(self._run.position)] += 1
-            self._world._kill(self._member, self._run.subject)
+            place = (self._run.source, self._run.position)
+            self._world._kill(self._member, self._run.subject, place)
