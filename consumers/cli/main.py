@@ -3,67 +3,54 @@
 from __future__ import annotations
 
 import sys
+from typing import ClassVar
 
 import typer
 
-from consumers.cli import (
-    audit,
-    broker,
-    cancel,
-    cut,
-    demo,
-    diff,
-    dlq,
-    projections,
-    prove,
-    publish,
-    registry,
-    replay,
-    replay_handlers,
-    schemas,
-    state,
-    stream,
-    tail,
-    topics,
-    trace,
-    trail,
-    what_if,
-    worker,
-    workers,
-)
+from consumers.cli.on_demand import OnDemand
 from consumers.cli.output import stderr
 from streams.errors import AgentlogError
 
+
+class _Commands(OnDemand):
+    commands_at: ClassVar = {
+        "broker": "broker:app",
+        "registry": "registry:app",
+        "topics": "topics:app",
+        "schemas": "schemas:app",
+        "publish": "publish:publish",
+        "tail": "tail:tail",
+        "worker": "worker:worker",
+        "workers": "workers:workers",
+        "cancel": "cancel:cancel",
+        "projections": "projections:app",
+        "replay": "replay:app",
+        "stream": "stream:stream",
+        "state": "state:state",
+        "diff": "diff:diff",
+        "trace": "trace:trace",
+        "trail": "trail:trail",
+        "cut": "cut:app",
+        "what-if": "what_if:what_if",
+        "audit": "audit:audit",
+        "prove": "prove:prove",
+        "dlq": "dlq:app",
+        "demo": "demo:demo",
+    }
+
+
 app = typer.Typer(
     name="agentlog",
-    help="Agents' history on Apache Kafka: publish it, work on it, rebuild it, prove it.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(broker.app, name="broker")
-app.add_typer(registry.app, name="registry")
-app.add_typer(topics.app, name="topics")
-app.add_typer(schemas.app, name="schemas")
-app.command(name="publish")(publish.publish)
-app.command(name="tail")(tail.tail)
-app.command(name="worker")(worker.worker)
-app.command(name="workers")(workers.workers)
-app.command(name="cancel")(cancel.cancel)
-app.add_typer(projections.app, name="projections")
-replay.app.command(name="handlers")(replay_handlers.handlers)
-app.add_typer(replay.app, name="replay")
-app.command(name="stream")(stream.stream)
-app.command(name="state")(state.state)
-app.command(name="diff")(diff.diff)
-app.command(name="trace")(trace.trace)
-app.command(name="trail")(trail.trail)
-app.add_typer(cut.app, name="cut")
-app.command(name="what-if")(what_if.what_if)
-app.command(name="audit")(audit.audit)
-app.command(name="prove")(prove.prove)
-app.add_typer(dlq.app, name="dlq")
-app.command(name="demo")(demo.demo)
+
+
+@app.callback()
+def agentlog() -> None:
+    """Agents' history on Apache Kafka: publish it, work on it, rebuild it, prove it."""
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from consumers.cli.asked import AsJson, Asked, asking, named_filters
 from consumers.cli.output import emit, stderr, stdout
+from consumers.cli.replay_handlers import handlers
 from consumers.cli.replaying import facts, load_projection, replayed, require_found
 from consumers.cli.state import state
 from consumers.cli.views import metrics_table, plain_table
@@ -15,6 +16,7 @@ from consumers.projections import Metrics
 from streams.digest import digest
 
 app = typer.Typer(help="Rebuild a state from the log alone.", no_args_is_help=True)
+app.command(name="handlers")(handlers)
 app.command(name="state")(state)
 
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import typer
 from rich import box
 from rich.table import Table
 
-from consumers.cli import (
-    schemas_check,
-    schemas_diff,
-    schemas_docs,
-    schemas_lint,
-    schemas_review,
-    schemas_sync,
-)
+from consumers.cli.on_demand import OnDemand
 from consumers.cli.output import emit, stderr, stdout
 from consumers.revisions import NotThereYet, folder_at
 from streams.errors import ProofFailed
@@ -29,14 +22,19 @@ from streams.schemas.subjects import Subject
 from streams.session import load_catalogue, read_settings
 from streams.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Event types, their schemas and ids.")
 
-app.command(name="check")(schemas_check.check)
-app.command(name="diff")(schemas_diff.diff)
-app.command(name="docs")(schemas_docs.docs)
-app.command(name="lint")(schemas_lint.lint)
-app.command(name="review")(schemas_review.review_command)
-app.command(name="sync")(schemas_sync.sync)
+class _Commands(OnDemand):
+    commands_at: ClassVar = {
+        "check": "schemas_check:check",
+        "diff": "schemas_diff:diff",
+        "docs": "schemas_docs:docs",
+        "lint": "schemas_lint:lint",
+        "review": "schemas_review:review_command",
+        "sync": "schemas_sync:sync",
+    }
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, help="Event types, their schemas and ids.")
 
 _WIDE: Final = 105
 """Columns of a terminal that has room for modes and owners."""

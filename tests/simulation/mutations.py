@@ -114,7 +114,6 @@ def no_quarantine(patch: Patch) -> None:
 def blames(patch: Patch) -> None:
     """Others run while the log has the start of a record and not its end (H11)."""
 
-
     def forgets(self: quarantine.Quarantine, one: assignment.Assignment) -> None:
         self.running = self._started = one.suspect_at = None
         one.starts = 0

@@ -25,8 +25,8 @@ TWICE: Final = (0, 3, 17, 244, 1_021)
 
 FOUND: Final = (244, 1_385, 12_011, 446_289_152)
 """Seeds that found something once: handlers of lost partitions that nobody interrupted; a record
-that was blamed for what another one did; partitions that were given away and back while their positions were awaited; a commit that there was none of,
-asked for again and again."""
+that was blamed for what another one did; partitions that were given away and back while their
+positions were awaited; a commit that there was none of, asked for again and again."""
 
 pytestmark = pytest.mark.timeout(900)
 

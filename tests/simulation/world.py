@@ -27,7 +27,7 @@ from streams.control import cancel, drain
 from streams.envelope import Envelope
 from streams.envelope import Kind as EnvelopeKind
 from streams.headers import CE_ID, REPLAY_OF
-from streams.memory import CallFailed, Fault, MemoryLog, MemoryLogReader, Producer
+from streams.memory import CallFailed, Fault, MemoryLogReader, Producer
 from streams.outgoing import Outbox
 from streams.record import Partition
 from streams.schemas import Codec
