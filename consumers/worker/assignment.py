@@ -92,15 +92,15 @@ class Assignment:
         self.mark_due = True
         """Whether a commit must carry its mark though nothing finished."""
         self.takeovers = mark.takeovers + (not mark.clean)
-        self.suspect_at = None if mark.clean else mark.suspect
-        """Position of the record that runs alone, or did when the last owner died."""
-        self.starts = 0 if mark.clean else mark.starts
+        self.suspect_at = mark.suspect
+        """Position of the record that runs alone, or did when an owner died."""
+        self.starts = mark.starts
         if before is not None:
             # What the mark says more is of our own doing, and we live.
             self.takeovers = min(self.takeovers, before.takeovers)
             self.suspect_at, self.starts = before.inherited
         self.inherited: tuple[int | None, int] = self.suspect_at, self.starts
-        """What earlier owners left to be suspected."""
+        """What earlier owners left to be suspected, and has not ended yet."""
         suspicious = self.takeovers >= TAKEOVERS_MAX or self.suspect_at is not None
         self.careful = careful_max if suspicious else 0
         """How many records are still to run one at a time."""

@@ -201,8 +201,10 @@ class Core:
         assignment.running -= 1
         if not delivery.alone:
             self.lanes.finish(delivery)
-        else:
+        elif settled is not None:
             self._quarantine.ended(assignment)
+        else:
+            self._quarantine.interrupted(assignment)
         if settled is not None and assignment.live:
             assignment.tracker.finish(settled.position, delivery.floor, settled)
             if outputs_size := settled.outputs_size:
@@ -325,7 +327,7 @@ class Core:
             if assignment is not None and not assignment.clean:
                 # What was never opened is left as its last owner left it.
                 assignment.clean = assignment.mark_due = assignment.opened
-                assignment.suspect_at, assignment.starts = None, 0
+                self._quarantine.leave(assignment)
 
     def running(self, sources: Iterable[Partition] | None = None) -> int:
         """Records of these partitions (None: of all) that are in handlers."""

@@ -19,7 +19,8 @@ its partitions were never given up (`Mark.clean`). So:
    the log never says of more than one record that it has been started and has not ended, and
    nothing but that record runs meanwhile. So no record is blamed for another's deed. The end of one
    and the start of the next of its partition are one commit. A record whose `STARTS_MAX` starts had
-   no end is not started again: it has crashed, and is a dead letter.
+   no end is not started again: it has crashed, and is a dead letter. What is given up before it
+   ended had no such start, but those that earlier owners died of still count.
 5. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
    its own does not, for order's sake.
 6. A suspect whose partition is given up is interrupted like any other record, but keeps its room
@@ -78,7 +79,8 @@ class Quarantine:
 
     def committed(self, assignment: Assignment) -> None:
         """The log says of it what there is to say: a start, an end, or that it has an owner."""
-        if assignment is self._started and (assignment.suspect_at is None or not assignment.opened):
+        said = assignment.suspect_at, assignment.starts
+        if assignment is self._started and (said[0] is None or said == assignment.inherited):
             self._started = None
 
     def drop(self, assignment: Assignment) -> None:
@@ -87,6 +89,10 @@ class Quarantine:
         self._careful.pop(assignment, None)
         if assignment.suspect is not self.running:
             assignment.suspect = None
+
+    def leave(self, assignment: Assignment) -> None:
+        """It is given up in order: no start of ours is one without an end."""
+        assignment.suspect_at, assignment.starts = assignment.inherited
 
     def forget(self, assignment: Assignment) -> None:
         """It is another's: what the log says of it is not ours to end."""
@@ -118,10 +124,9 @@ class Quarantine:
         return assignment.suspect
 
     def _start(self, assignment: Assignment, suspect: Delivery) -> None:
-        position = suspect.record.position
-        again = position == assignment.suspect_at
-        assignment.suspect_at = position
-        assignment.starts = assignment.starts + 1 if again else 1
+        known_at, starts = assignment.inherited
+        assignment.suspect_at = suspect.record.position
+        assignment.starts = starts + 1 if assignment.suspect_at == known_at else 1
         if assignment.starts > STARTS_MAX:
             suspect.odd = True  # it will not be started
             return
@@ -137,6 +142,12 @@ class Quarantine:
         """It may be started again."""
         assignment.waits = False
 
+    def interrupted(self, assignment: Assignment) -> None:
+        """The suspect runs no more, and has not ended: its partition is given up."""
+        self.running = assignment.suspect = None
+        assignment.mark_due = True
+        self.leave(assignment)
+
     def ended(self, assignment: Assignment) -> None:
         """The suspect has ended."""
         assignment.suspect = None
@@ -148,6 +159,8 @@ class Quarantine:
 
     def _end(self, assignment: Assignment) -> None:
         self.running = None
+        if assignment.suspect_at == assignment.inherited[0]:
+            assignment.inherited = None, 0
         assignment.suspect_at, assignment.starts = None, 0
         assignment.mark_due = True
 

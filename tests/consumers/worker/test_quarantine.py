@@ -476,3 +476,52 @@ def test_h11_a_partition_that_is_given_up_between_start_and_run_keeps_nobody_bac
         assert box.take() is None
         assert box.commit()[OTHER].suspect == 7
         assert box.take() == 7
+
+
+@pytest.mark.parametrize("left", ["before its start", "before its run", "while it ran"])
+def test_h11_a_handover_in_order_forgets_no_death(left: str) -> None:
+    """Whoever replaces a dead process joins, and partitions move: what kills would begin anew each
+    time. A start that is given up is none; that of an owner which died of it still counts.
+
+    Found by the simulation (seed 1007211): one record killed eleven times.
+    """
+    died_once = Mark(0, clean=False, takeovers=TAKEOVERS_MAX, suspect=0, starts=1)
+    box = Fixture()
+    box.assign(1, mark=died_once)
+    box.deliver(1, record(0, b"a"), record(1, b"b"))
+    if left != "before its start":
+        box.take()
+        assert box.commit()[SOURCE].starts == 2
+    if left == "while it ran":
+        suspect = box.start()
+    box.core.stop([SOURCE])
+    if left == "while it ran":
+        box.core.finished(suspect, None)
+    box.core.leave([SOURCE])
+    mark = box.commit()[SOURCE]
+    assert (mark.clean, mark.suspect, mark.starts) == (True, 0, 1)
+    box.core.give_up([SOURCE])
+    box.assign(2)
+    box.deliver(2, record(0, b"a"))
+    box.take()
+    assert box.commit()[SOURCE].starts == 2
+    assert not box.start().crashed
+
+
+def test_h11_a_suspect_that_has_ended_is_cleared_of_all_deaths() -> None:
+    """Even if nobody knows whether its end was committed, and its partition is reloaded."""
+    for unknown in (False, True):
+        box = Fixture()
+        box.assign(1, mark=Mark(0, clean=False, suspect=0, starts=1))
+        box.deliver(1, record(0, b"a"))
+        box.take()
+        box.commit()
+        box.core.parked(suspect := box.start())
+        assert box.core.due(suspect)
+        box.take()
+        if unknown:
+            box.core.unknown(box.core.next_commit())
+            box.assign(2, mark=Mark(0, clean=False, suspect=0, starts=2))
+            assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (None, 0)
+        else:
+            assert box.commit()[SOURCE].starts == 1
