@@ -25,11 +25,11 @@ class OnDemand(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands({**self.commands, **self.commands_at})
+        self.commands = _Imported({**self.commands, **self.commands_at})
 
 
-class _Commands(MutableMapping[str, Any]):
-    """Click's commands by name; where they are, until somebody asks for one."""
+class _Imported(MutableMapping[str, Any]):
+    """Click's commands by name; where each is, until somebody asks for it."""
 
     def __init__(self, known: dict[str, Any]) -> None:
         self._known = known

@@ -16,7 +16,6 @@ from consumers.projections import Metrics
 from streams.digest import digest
 
 app = typer.Typer(help="Rebuild a state from the log alone.", no_args_is_help=True)
-app.command(name="handlers")(handlers)
 app.command(name="state")(state)
 
 
@@ -55,3 +54,6 @@ def projection(
         emit(view)
     else:
         stdout.print(plain_table(reference, view))
+
+
+app.command(name="handlers")(handlers)

@@ -29,6 +29,7 @@ class Assignment:
     """One partition while it is ours. `metadata` is the group's, as it was when we got it (H3)."""
 
     __slots__ = (
+        "_reloaded",
         "backlog",
         "careful",
         "clean",
@@ -95,6 +96,7 @@ class Assignment:
         self.suspect_at = mark.suspect
         """Position of the record that runs alone, or did when an owner died."""
         self.starts = mark.starts
+        self._reloaded = before is not None and before.ours
         if before is not None:
             # What the mark says more is of our own doing, and we live.
             self.takeovers = min(self.takeovers, before.takeovers)
@@ -119,7 +121,12 @@ class Assignment:
         """Whether a commit must carry its mark. What is stopped before it was opened is left as
         its last owner left it.
         """
-        return self.mark_due and (self.opened or not self.stopping)
+        return self.mark_due and (self.ours or not self.stopping)
+
+    @property
+    def ours(self) -> bool:
+        """Whether the log says that it has an owner, which we are."""
+        return self.opened or self._reloaded
 
     def mark(self, selection: Selection[Settled]) -> Mark:
         """What the commit of this selection says about the partition."""

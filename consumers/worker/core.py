@@ -325,9 +325,9 @@ class Core:
         for source in sources:
             assignment = self._by_source.get(source)
             if assignment is not None and not assignment.clean:
-                # What was never opened is left as its last owner left it.
-                assignment.clean = assignment.mark_due = assignment.opened
-                self._quarantine.leave(assignment)
+                # What we never opened is left as its last owner left it.
+                assignment.clean = assignment.mark_due = assignment.ours
+                self._quarantine.unstart(assignment)
 
     def running(self, sources: Iterable[Partition] | None = None) -> int:
         """Records of these partitions (None: of all) that are in handlers."""

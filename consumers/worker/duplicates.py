@@ -31,6 +31,7 @@ class RecentRecords:
         self._part = max(1, -(-span // _PARTS))
         self._on = span > 0
         self._began: int | None = None
+        self._last = -1
         self._current: set[bytes] = set()
         self._earlier: deque[set[bytes]] = deque(maxlen=_PARTS)
 
@@ -38,9 +39,12 @@ class RecentRecords:
         return len(self._current) + sum(map(len, self._earlier))
 
     def seen(self, position: int, identity: bytes) -> bool:
-        """Whether it was seen before; now it has been. Positions must not decrease."""
-        if not self._on:
+        """Whether it was seen before; now it has been. A position that the client hands over again
+        (H14) repeats nothing, and is remembered as if it had come once.
+        """
+        if not self._on or position <= self._last:
             return False
+        self._last = position
         if self._began is None or position - self._began >= self._part:
             self._turn(position)
         if identity in self._current:

@@ -19,13 +19,15 @@ its partitions were never given up (`Mark.clean`). So:
    the log never says of more than one record that it has been started and has not ended, and
    nothing but that record runs meanwhile. So no record is blamed for another's deed. The end of one
    and the start of the next of its partition are one commit. A record whose `STARTS_MAX` starts had
-   no end is not started again: it has crashed, and is a dead letter. What is given up before it
-   ended had no such start, but those that earlier owners died of still count.
-5. A failure is an end. While a failed record waits for its next attempt, other partitions go on;
-   its own does not, for order's sake.
+   no end is not started again: it has crashed, and is a dead letter.
+5. What fails, or is given up before it ended, counts as not started. But what earlier owners died
+   of counts on until the record has its outcome, or has gone from the log: attempts begin anew
+   with each owner, and partitions move when a dead process is replaced. While a failed record
+   waits for its next attempt, other partitions go on; its own does not, for order's sake.
 6. A suspect whose partition is given up is interrupted like any other record, but keeps its room
    until it has ended: whatever ran beside it might die of it. One that does not end would block
-   its process for ever (`left_behind`), so the process must end.
+   its process for ever (`left_behind`), so the process must end. That counts as nothing: it may
+   only be slow, and deaf.
 """
 
 from __future__ import annotations
@@ -79,8 +81,7 @@ class Quarantine:
 
     def committed(self, assignment: Assignment) -> None:
         """The log says of it what there is to say: a start, an end, or that it has an owner."""
-        said = assignment.suspect_at, assignment.starts
-        if assignment is self._started and (said[0] is None or said == assignment.inherited):
+        if assignment is self._started and not _under_way(assignment):
             self._started = None
 
     def drop(self, assignment: Assignment) -> None:
@@ -90,8 +91,8 @@ class Quarantine:
         if assignment.suspect is not self.running:
             assignment.suspect = None
 
-    def leave(self, assignment: Assignment) -> None:
-        """It is given up in order: no start of ours is one without an end."""
+    def unstart(self, assignment: Assignment) -> None:
+        """A start of ours is none any more; what earlier owners died of still counts."""
         assignment.suspect_at, assignment.starts = assignment.inherited
 
     def forget(self, assignment: Assignment) -> None:
@@ -109,7 +110,7 @@ class Quarantine:
 
     def take(self, assignment: Assignment) -> Delivery | None:
         """Its record, once its start is committed. Call it while nothing at all runs."""
-        if assignment.suspect is None or assignment.suspect_at is None:
+        if assignment.suspect is None or not _under_way(assignment):
             if not _ready(assignment):
                 return None  # there is but an end to be committed
             if assignment.suspect is None:
@@ -124,9 +125,12 @@ class Quarantine:
         return assignment.suspect
 
     def _start(self, assignment: Assignment, suspect: Delivery) -> None:
+        position = suspect.record.position
         known_at, starts = assignment.inherited
-        assignment.suspect_at = suspect.record.position
-        assignment.starts = starts + 1 if assignment.suspect_at == known_at else 1
+        if known_at is not None and known_at < position:
+            assignment.inherited = None, 0  # it has gone from the log
+        assignment.suspect_at = position
+        assignment.starts = starts + 1 if known_at == position else 1
         if assignment.starts > STARTS_MAX:
             suspect.odd = True  # it will not be started
             return
@@ -136,7 +140,7 @@ class Quarantine:
     def parked(self, assignment: Assignment) -> None:
         """The suspect failed and waits for another attempt."""
         assignment.waits = True
-        self._end(assignment)
+        self._stands_still(assignment)
 
     def due(self, assignment: Assignment) -> None:
         """It may be started again."""
@@ -144,25 +148,29 @@ class Quarantine:
 
     def interrupted(self, assignment: Assignment) -> None:
         """The suspect runs no more, and has not ended: its partition is given up."""
-        self.running = assignment.suspect = None
-        assignment.mark_due = True
-        self.leave(assignment)
+        assignment.suspect = None
+        self._stands_still(assignment)
 
     def ended(self, assignment: Assignment) -> None:
-        """The suspect has ended."""
-        assignment.suspect = None
-        self._end(assignment)
+        """The suspect has its outcome."""
+        suspect, assignment.suspect = self.running, None
+        if suspect is not None and suspect.record.position == assignment.inherited[0]:
+            assignment.inherited = None, 0
+        self._stands_still(assignment)
         if assignment in self._careful:
             assignment.careful -= 1
             if not assignment.careful:
                 self.close(assignment)
 
-    def _end(self, assignment: Assignment) -> None:
+    def _stands_still(self, assignment: Assignment) -> None:
         self.running = None
-        if assignment.suspect_at == assignment.inherited[0]:
-            assignment.inherited = None, 0
-        assignment.suspect_at, assignment.starts = None, 0
+        self.unstart(assignment)
         assignment.mark_due = True
+
+
+def _under_way(assignment: Assignment) -> bool:
+    """Whether it has a suspect that was, or is to be, started by us and has not ended."""
+    return (assignment.suspect_at, assignment.starts) != assignment.inherited
 
 
 def _ready(assignment: Assignment) -> bool:

@@ -162,6 +162,19 @@ def test_a_jvm_that_crashes_with_its_cache_is_started_without(jars: Path, broker
     assert not aot.is_wanted(jars)
 
 
+def test_a_jvm_that_ends_because_of_its_cache_says_so_or_crashes(tmp_path: Path) -> None:
+    """Some damages it crashes on; of others it says that it cannot use the file, and ends."""
+    using, without = ("-XX:AOTCache=x", "-XX:AOTMode=auto"), ()
+    refused = ["Error occurred during initialization of VM", "Unable to use AOT cache."]
+    crash_log = tmp_path / "crash.log"
+    assert aot.is_to_blame(using, crash_log, refused)
+    assert not aot.is_to_blame(without, crash_log, refused)
+    assert not aot.is_to_blame(using, crash_log, ["the disk is full"])
+    crash_log.touch()
+    assert aot.is_to_blame(using, crash_log, [])
+    assert not aot.is_to_blame(without, crash_log, [])
+
+
 def _plant_spoilt(jars: Path, whole: bytes, seed: int) -> Path:
     content, chosen = bytearray(whole), random.Random(seed)
     for _ in range(2000):

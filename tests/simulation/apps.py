@@ -189,7 +189,7 @@ async def _follow(
     if plan.effect:
         await ctx.effect("act", _act)
     try:
-        await _steps(plan, run)
+        await _steps(plan, run, ctx.attempt)
     except asyncio.CancelledError:
         if plan.deaf_ms:
             await asyncio.sleep(plan.deaf_ms / 1000)
@@ -197,15 +197,16 @@ async def _follow(
             raise
     if plan.final:
         raise NonRetriable(f"{subject} cannot be done")
-    if plan.poison or ctx.attempt <= plan.failures:
+    if plan.poison or ctx.attempt <= max(plan.failures, plan.failures_first):
         raise Failed(f"{subject}, attempt {ctx.attempt}")
     for n in range(plan.outputs):
         await ctx.publish(envelope_of(output_type, f"{subject}.{handler}.{n}", key))
 
 
-async def _steps(plan: Plan, run: Run) -> None:
+async def _steps(plan: Plan, run: Run, attempt: int) -> None:
     """What it waits for, or until it takes its process along."""
-    if plan.crashes < 0 or run.crashes < plan.crashes:
+    crashes = plan.crashes < 0 or run.crashes < plan.crashes
+    if crashes and attempt > plan.failures_first:
         if plan.crash_ms:
             await asyncio.sleep(plan.crash_ms / 1000)
         run.crash()

@@ -157,6 +157,8 @@ def key_order(history: History) -> Iterator[str]:
 def _outputs_in_order(history: History) -> Iterator[str]:
     causes: dict[str, tuple[Place, bytes | None, int]] = {}
     for one in history.inputs:
+        if history.repeats and {HANDLED} < {ended.outcome for ended in one.endings}:
+            continue  # its one owner had handled it, late, and it had expired for the other
         n = 0
         for handler in one.handlers:
             for wanted in one.output_ids(handler):

@@ -115,10 +115,10 @@ def blames(patch: Patch) -> None:
     """Others run while the log has the start of a record and not its end (H11)."""
 
     def forgets(self: quarantine.Quarantine, one: assignment.Assignment) -> None:
-        self.running = self._started = one.suspect_at = None
-        one.starts = 0
+        self.running = self._started = None
+        self.unstart(one)
 
-    patch.setattr(quarantine.Quarantine, "_end", forgets)
+    patch.setattr(quarantine.Quarantine, "_stands_still", forgets)
 
 
 def leaking_window(patch: Patch) -> None:

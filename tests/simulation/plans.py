@@ -31,6 +31,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it fails with what no later attempt can mend."""
     crashes: int = 0
     """How often it takes its process along; -1: always."""
+    failures_first: int = 0
+    """Attempts of each owner that fail before one takes its process along."""
     crash_ms: int = 0
     """When in an attempt it does so."""
     deaf_ms: int = 0
@@ -80,7 +82,7 @@ def plan_for(seed: int, subject: str, handler: str, odds: Odds, *, timed: bool) 
     )
 
 
-def crashing(plan: Plan, rng: random.Random) -> Plan:
+def crashing(plan: Plan, rng: random.Random, *, attempts_max: int) -> Plan:
     """The same, but it takes its process along."""
     return msgspec.structs.replace(
         plan,
@@ -89,4 +91,5 @@ def crashing(plan: Plan, rng: random.Random) -> Plan:
         crash_ms=rng.choice((0, 0, rng.randrange(FAST_MS_MAX))),
         deaf_ms=0,
         returns=False,
+        failures_first=rng.choice((0, 0, 0, 0, min(1, attempts_max - 1))),
     )

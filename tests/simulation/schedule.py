@@ -161,7 +161,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
             timed = self.bounds.timeout_ms is not None
             plan = plan_for(self.seed, subject, handler, self.odds, timed=timed)
             if subject in self._crashing and handler == "a":
-                plan = crashing(plan, random.Random(f"{self.seed}/{subject}/crash"))
+                plan = crashing(
+                    plan,
+                    random.Random(f"{self.seed}/{subject}/crash"),
+                    attempts_max=self.bounds.retry.attempts_max,
+                )
             self.plans[subject, handler] = plan
         return plan
 

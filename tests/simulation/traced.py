@@ -43,15 +43,18 @@ class TracedLog(MemoryLog):
 
     def __init__(self, trace: Trace, **kwargs: Any) -> None:
         self._trace = trace
-        self._starters: dict[tuple[str, Partition, int | None, int], str] = {}
-        """Who said last that a record is started (H11): by group, record and how often it was."""
+        self._owners: dict[tuple[str, Partition], str] = {}
+        """The member that spoke last, by group and partition."""
+        self._found: dict[tuple[str, Partition], tuple[int | None, int]] = {}
+        """What it found when it began: the suspect, and its starts (H11)."""
         super().__init__(**kwargs)
 
     def started_by(self, group: str, source: Partition, member_id: str) -> int | None:
         """The position of the record that the log calls started, and this member started."""
-        mark = self._mark(group, source)
-        starter = self._starters.get((group, source, mark.suspect, mark.starts))
-        return mark.suspect if starter == member_id else None
+        mark, owned = self._mark(group, source), (group, source)
+        if self._owners.get(owned) != member_id or _started(mark) == self._found[owned]:
+            return None
+        return mark.suspect
 
     def _mark(self, group: str, source: Partition) -> Mark:
         known = self._of(group).committed([source], stable=False)[source]
@@ -78,13 +81,13 @@ class TracedLog(MemoryLog):
     ) -> None:
         self._trace("positions", _name(producer), metadata.member_id, metadata.epoch)
         super().send_positions(producer, metadata, positions)
-        self._note_starts(metadata, positions)
+        self._note_owner(metadata, positions)
         self._say_positions(positions)
 
     def commit_positions(
         self, metadata: GroupMetadata, positions: Mapping[Partition, CommittedPosition]
     ) -> None:
-        self._note_starts(metadata, positions)  # before they are what was said before
+        self._note_owner(metadata, positions)  # before they are what was said before
         super().commit_positions(metadata, positions)
         self._say_positions(positions)
 
@@ -92,15 +95,15 @@ class TracedLog(MemoryLog):
         for source, position in positions.items():
             self._trace("position", source, position.position, position.metadata)
 
-    def _note_starts(
+    def _note_owner(
         self, metadata: GroupMetadata, positions: Mapping[Partition, CommittedPosition]
     ) -> None:
         for source, position in positions.items():
-            mark = Mark.decode(position.position, position.metadata)
-            before = self._mark(metadata.group, source)
-            if (mark.suspect, mark.starts) != (before.suspect, before.starts):
-                start = (metadata.group, source, mark.suspect, mark.starts)
-                self._starters[start] = metadata.member_id
+            owned = (metadata.group, source)
+            before = self._mark(*owned)
+            if self._owners.get(owned) != metadata.member_id or before.clean:
+                opening = Mark.decode(position.position, position.metadata)
+                self._owners[owned], self._found[owned] = metadata.member_id, _started(opening)
 
     def commit(self, producer: Producer) -> None:
         try:
@@ -122,6 +125,10 @@ class TracedLog(MemoryLog):
     def leave(self, group: str, member_id: str) -> None:
         self._trace("leave", member_id)
         super().leave(group, member_id)
+
+
+def _started(mark: Mark) -> tuple[int | None, int]:
+    return mark.suspect, mark.starts
 
 
 def _name(producer: Producer | None) -> str:

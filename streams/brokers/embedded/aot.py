@@ -40,8 +40,12 @@ _JAVA_VERSION = re.compile(r'^JAVA_VERSION="(\d+)', re.MULTILINE)
 _QUIET = "-Xlog:aot*=error"
 
 
+# What the JVM says of some damages before it ends, though it should go on without (`auto`).
+_UNUSABLE = "Unable to use AOT cache"
+
+
 class CacheCrash(BrokerError):
-    """The JVM itself crashed while it used a cache: worth another try without."""
+    """The JVM itself ended because of its cache: worth another try without."""
 
 
 def flags(jars: Path) -> tuple[str, ...]:
@@ -53,6 +57,11 @@ def flags(jars: Path) -> tuple[str, ...]:
 def uses_cache(flags: Sequence[str]) -> bool:
     """Whether a JVM with these flags uses a cache, rather than to make one or none."""
     return "-XX:AOTMode=auto" in flags
+
+
+def is_to_blame(flags: Sequence[str], crash_log: Path, lines: Sequence[str]) -> bool:
+    """Whether a JVM with these flags, that ended with these words, did so because of its cache."""
+    return uses_cache(flags) and (crash_log.exists() or any(_UNUSABLE in line for line in lines))
 
 
 def recording_flags(configuration: Path) -> tuple[str, ...]:

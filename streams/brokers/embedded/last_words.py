@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from streams.brokers.embedded.aot import CacheCrash, uses_cache
+from streams.brokers.embedded.aot import CacheCrash, is_to_blame
 from streams.brokers.embedded.diagnosis import explain_death, is_port_taken
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.errors import BrokerError
@@ -25,7 +25,7 @@ def death(layout: ClusterLayout, node: Node, log_start: int, flags: Sequence[str
     log, console = layout.server_log(node), layout.console_log(node)
     lines = [*last_lines(console, LAST_WORDS_MAX), *last_lines(log, LAST_WORDS_MAX, log_start)]
     kind = PortTaken if is_port_taken(lines) else BrokerError
-    if uses_cache(flags) and layout.crash_log(node).exists():
+    if is_to_blame(flags, layout.crash_log(node), lines):
         kind = CacheCrash
     log = log if log.exists() else console
     return kind(explain_death(layout, node, lines, log, "start"))

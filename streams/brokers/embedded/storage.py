@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from streams.brokers.embedded import java
-from streams.brokers.embedded.aot import CacheCrash, uses_cache
+from streams.brokers.embedded.aot import CacheCrash, is_to_blame
 from streams.brokers.embedded.diagnosis import explain_death
 from streams.brokers.embedded.node import ClusterLayout, Node
 from streams.errors import BrokerError
@@ -81,6 +81,6 @@ def _format(
         log = layout.console_log(node)
         said = done.stdout + done.stderr
         log.write_text(said, encoding="utf-8")
-        crashed = uses_cache(flags) and layout.crash_log(node).exists()
-        kind = CacheCrash if crashed else BrokerError
-        raise kind(explain_death(layout, node, said.splitlines(), log, "prepare its data"))
+        lines = said.splitlines()
+        kind = CacheCrash if is_to_blame(flags, layout.crash_log(node), lines) else BrokerError
+        raise kind(explain_death(layout, node, lines, log, "prepare its data"))

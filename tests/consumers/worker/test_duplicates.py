@@ -83,3 +83,15 @@ def test_another_recipient_and_a_redrive_are_no_repetition(key: bytes, redrive: 
     assert not recent.seen(1, identity(b"id", b"k", b""))
     assert not recent.seen(2, identity(b"id", key, redrive))
     assert recent.seen(3, identity(b"id", b"k", b""))
+
+
+def test_h14_a_position_that_comes_again_is_remembered_as_if_it_came_once() -> None:
+    """Found by the simulation (seed 5000690): it kept its record in the window for longer."""
+    once, again = RecentRecords(4), RecentRecords(4)
+    for position in range(12):
+        assert not once.seen(position, b"%d" % position)
+        assert not again.seen(position, b"%d" % position)
+        for repeated in range(position + 1):
+            assert not again.seen(repeated, b"%d" % repeated)
+    assert [once.seen(12, b"0"), once.seen(13, b"11")] == [False, True]
+    assert [again.seen(12, b"0"), again.seen(13, b"11")] == [False, True]

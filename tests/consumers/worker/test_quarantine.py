@@ -510,18 +510,79 @@ def test_h11_a_handover_in_order_forgets_no_death(left: str) -> None:
 
 def test_h11_a_suspect_that_has_ended_is_cleared_of_all_deaths() -> None:
     """Even if nobody knows whether its end was committed, and its partition is reloaded."""
-    for unknown in (False, True):
-        box = Fixture()
-        box.assign(1, mark=Mark(0, clean=False, suspect=0, starts=1))
+    box = Fixture()
+    box.assign(1, mark=Mark(0, clean=False, suspect=0, starts=1))
+    box.deliver(1, record(0, b"a"))
+    box.take()
+    box.commit()
+    box.finish(box.start())
+    box.core.unknown(box.core.next_commit())
+    box.assign(2, mark=Mark(0, clean=False, suspect=0, starts=2))
+    assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (None, 0)
+
+
+def test_h11_a_record_that_fails_and_kills_at_a_later_attempt_is_found() -> None:
+    """Attempts begin anew with each owner: if a failure cleared it, it would kill for ever."""
+    box = Fixture()
+    box.log[SOURCE] = SUSPICIOUS
+    for starts in range(1, STARTS_MAX + 1):
+        box = box.die()
+        box.assign(1)
         box.deliver(1, record(0, b"a"))
         box.take()
         box.commit()
-        box.core.parked(suspect := box.start())
+        suspect = box.start()
+        box.core.parked(suspect)
+        assert box.take() is None
+        assert box.commit()[SOURCE].starts == starts - 1
         assert box.core.due(suspect)
-        box.take()
-        if unknown:
-            box.core.unknown(box.core.next_commit())
-            box.assign(2, mark=Mark(0, clean=False, suspect=0, starts=2))
-            assert (box.log[SOURCE].suspect, box.log[SOURCE].starts) == (None, 0)
-        else:
-            assert box.commit()[SOURCE].starts == 1
+        assert box.take() is None
+        assert box.commit()[SOURCE].starts == starts
+        assert box.start() is suspect
+        assert not suspect.crashed
+    box = box.die()
+    box.assign(1)
+    box.deliver(1, record(0, b"a"))
+    assert box.start().crashed
+
+
+def test_h11_deaths_of_a_record_that_has_gone_are_forgotten() -> None:
+    """Retention deleted it: nobody else is suspected for it, at no handover after that."""
+    box = Fixture(running_max=1)
+    box.assign(1, mark=Mark(0, clean=False, suspect=0, starts=1))
+    box.deliver(1, record(10, b"a"), record(11, b"b"))
+    box.take()
+    assert (box.commit()[SOURCE].suspect, box.log[SOURCE].starts) == (10, 1)
+    box.core.stop([SOURCE])
+    box.core.leave([SOURCE])
+    assert box.commit()[SOURCE] == Mark(0, takeovers=1)
+
+
+def test_h11_the_end_of_another_record_clears_nobody() -> None:
+    """It ends after its partition was left, which says again who was suspected before."""
+    box = Fixture()
+    box.assign(1, mark=Mark(0, clean=False, suspect=5, starts=1))
+    box.deliver(1, record(3), record(5))
+    box.take()
+    box.commit()
+    suspect = box.start()
+    assert suspect.record.position == 3
+    box.core.stop([SOURCE])
+    box.core.leave([SOURCE])
+    box.finish(suspect)
+    mark = box.commit()[SOURCE]
+    assert (mark.clean, mark.suspect, mark.starts) == (True, 5, 1)
+
+
+def test_h11_a_reload_that_is_given_up_before_it_is_open_leaves_no_start_of_ours() -> None:
+    """The log calls us its owner, and may have a start: that is not another owner's death (H7)."""
+    box = suspicious(count=1)
+    box.take()
+    parts = box.core.next_commit()
+    box.log |= {part.commit.source: part.mark for part in parts}  # it happened
+    assert box.log[SOURCE].suspect == 0
+    box.core.unknown(parts)
+    box.assign(2, opened=False)
+    box.core.stop([SOURCE])
+    box.core.leave([SOURCE])
+    assert box.commit()[SOURCE] == Mark(0, clean=True, takeovers=TAKEOVERS_MAX)
