@@ -39,6 +39,10 @@ ASK_S: Final = 20.0
 POLL_S: Final = 0.25
 
 
+class NotWhole(Exception):
+    """The cluster did not become what a fault needs; says what it lacks."""
+
+
 class Cluster:
     """An embedded cluster for the length of a `with` block."""
 
@@ -51,7 +55,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self._kafka.start()
-        self.admin = AdminClient({**ADMIN, "bootstrap.servers": self.servers}, logger=SILENT)
+        self.admin = self._another_admin()
         return self
 
     def __exit__(
@@ -142,7 +146,7 @@ class Cluster:
     async def warm_up(self) -> None:
         """Have Kafka make its own topics, so that coordinators can be told from the first fault."""
         for use in (self._transact, self._ask_group):
-            await _until(use)
+            await _until(use, "a coordinator answers")
         await self.whole()
 
     def _transact(self) -> bool:
@@ -174,31 +178,36 @@ class Cluster:
 
     async def whole(self) -> None:
         """Wait until all nodes are in and every replica is in sync, and lead what is theirs."""
-        await _until(self._is_whole)
+        await _until(self._is_whole, "every node is in, and every replica in sync")
         # A node that came back leads nothing until somebody asks for it.
-        await _until(self._preferred_lead)
+        await _until(self._preferred_lead, "each partition is led by its first replica")
 
     def _preferred_lead(self) -> bool:
         """Whether every partition's first replica leads it; asks for it if not.
 
-        Nobody may answer while the controller is being elected itself.
+        Nobody may answer while the controller is being elected itself. Each time another client
+        asks: after a stall of all nodes one went on asking in vain for minutes.
         """
+        admin = self._another_admin()
         try:
             apart = any(
                 partition.leader != partition.replicas[0]
-                for topic in self.admin.list_topics(timeout=ASK_S).topics.values()
+                for topic in admin.list_topics(timeout=ASK_S).topics.values()
                 for partition in topic.partitions.values()
             )
             if apart:
                 # With a timeout of ours the client fails on its own arguments (2.16.0).
-                self.admin.elect_leaders(ElectionType.PREFERRED, None).result(ASK_S)
+                admin.elect_leaders(ElectionType.PREFERRED, None).result(ASK_S)
         except (KafkaException, TimeoutError):
             return False
         return not apart
 
+    def _another_admin(self) -> AdminClient:
+        return AdminClient({**ADMIN, "bootstrap.servers": self.servers}, logger=SILENT)
+
     def _is_whole(self) -> bool:
         try:
-            known = self.admin.list_topics(timeout=5)
+            known = self._another_admin().list_topics(timeout=5)
         except KafkaException:
             return False
         return len(known.brokers) == NODES and all(
@@ -208,7 +217,10 @@ class Cluster:
         )
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(HEAL_S_MAX):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - no event tells it
-            await asyncio.sleep(POLL_S)
+async def _until(condition: Callable[[], bool], what: str) -> None:
+    try:
+        async with asyncio.timeout(HEAL_S_MAX):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - no event tells it
+                await asyncio.sleep(POLL_S)
+    except TimeoutError as error:
+        raise NotWhole(f"not within {HEAL_S_MAX:g} s: {what}") from error
